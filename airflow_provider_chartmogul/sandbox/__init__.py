@@ -1,0 +1,14 @@
+"""
+A local ChartMogul API to try DAGs and tests against: ``python -m airflow_provider_chartmogul.sandbox``.
+
+Nothing else in this package imports it. It needs the extra ``sandbox``.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_chartmogul.sandbox.faults import Fault
+from airflow_provider_chartmogul.sandbox.generate import EXAMPLE_OPPORTUNITY_UUID
+from airflow_provider_chartmogul.sandbox.server import Sandbox
+from airflow_provider_chartmogul.sandbox.web import RecordedRequest
+
+__all__ = ["EXAMPLE_OPPORTUNITY_UUID", "Fault", "RecordedRequest", "Sandbox"]

@@ -1,0 +1,80 @@
+"""Points in time as ChartMogul writes them: UTC, milliseconds in the JSON, microseconds inside."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from random import Random
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_GREGORIAN_EPOCH = 0x01B21DD213814000
+"""Where version-1 UUIDs start to count, in steps of 100 ns before 1970."""
+
+
+def now() -> int:
+    """Return microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def to_json(moment: int) -> str:
+    """
+    Write a moment the way the API's responses do: ``2024-03-18T17:15:56.960Z``.
+
+    :param moment: microseconds since 1970
+    """
+    whole = _EPOCH + datetime.timedelta(microseconds=moment)
+    return whole.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def to_cursor(moment: int) -> str:
+    """
+    Write a moment the way the API's cursors do: ``2024-03-11T07:45:41.133861000Z``.
+
+    :param moment: microseconds since 1970
+    """
+    whole = _EPOCH + datetime.timedelta(microseconds=moment)
+    return whole.replace(tzinfo=None).isoformat(timespec="microseconds") + "000Z"
+
+
+def parse(text: object) -> int | None:
+    """
+    Read an ISO 8601 date or time.
+
+    :param text: anything; UTC is assumed where no offset is given
+    :return: microseconds since 1970, or None if it is no such text
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+
+
+def time_based_uuid(moment: int, random: Random) -> str:
+    """
+    Return a version-1 UUID like those of opportunities.
+
+    :param moment: its time, in microseconds since 1970
+    :param random: where its clock sequence and node come from
+    """
+    ticks = moment * 10 + _GREGORIAN_EPOCH
+    low, middle, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0x0FFF
+    rest = random.getrandbits(62) | 1 << 63
+    return f"{low:08x}-{middle:04x}-1{high:03x}-{rest >> 48:04x}-{rest & 0xFFFFFFFFFFFF:012x}"
+
+
+def random_uuid(random: Random) -> str:
+    """
+    Return a version-4 UUID.
+
+    :param random: where its bits come from
+    """
+    return str(UUID(int=random.getrandbits(128), version=4))

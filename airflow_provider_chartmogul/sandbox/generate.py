@@ -1,0 +1,114 @@
+"""Opportunities to start with: the same for the same seed, whatever the day."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
+from airflow_provider_chartmogul.sandbox import clock
+from airflow_provider_chartmogul.sandbox.stages import PIPELINES, STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLE_OPPORTUNITY_UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
+"""The newest opportunity of a sandbox that starts with any, whatever the seed. It is open."""
+
+EXAMPLE_CUSTOMER_UUID = "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7"
+EXAMPLE_OWNER = "owner@example.com"
+
+_NEWEST = 1_710_928_550_156_000
+"""When the example was created: 2024-03-20T09:55:50.156Z, in microseconds."""
+
+_OPEN_AT_FIRST = 10
+"""So many of the newest are neither won nor lost: a small sandbox, too, has something to wait for."""
+
+_MINUTE = 60_000_000
+_OWNERS = (EXAMPLE_OWNER, "ada@example.com", "grace+emea@example.com", "linus@example.com")
+_CURRENCIES = ("USD", "USD", "USD", "EUR", "GBP")
+_TYPES = (OpportunityType.RECURRING, OpportunityType.RECURRING, OpportunityType.ONE_TIME, OpportunityType.ARR)
+_CAMPAIGNS = ("Facebook", "Webinar", "Trade fair Köln", "Referral")
+_OPEN_STAGES = tuple(
+    name
+    for name, stage in STAGES.items()
+    if stage.forecast_category not in (ForecastCategory.WON, ForecastCategory.LOST)
+)
+_ANY_STAGE = (*_OPEN_STAGES, *STAGES)
+
+
+def generate(seed: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """
+    Yield opportunities, the newest first, in the shape of the API's responses.
+
+    A greater ``count`` yields the same ones and older ones after them.
+
+    :param seed: chooses everything but the first, which is always the example of ChartMogul's documentation
+    :param count: how many
+    :return: pairs of the exact creation time, in microseconds since 1970, and the opportunity
+    """
+    if count < 1:
+        return
+    yield _NEWEST, _example()
+    random = Random(seed)
+    customers = [EXAMPLE_CUSTOMER_UUID]
+    created = _NEWEST
+    for number in range(1, count):
+        created -= random.randrange(_MINUTE, 20 * _MINUTE)
+        if number < 3 or random.random() < 0.4:
+            customers.append(f"cus_{clock.random_uuid(random)}")
+        stages = _OPEN_STAGES if number < _OPEN_AT_FIRST else _ANY_STAGE
+        yield created, _opportunity(random, created, _pick(random, customers), _pick(random, stages))
+
+
+def _opportunity(random: Random, created: int, customer: str, stage_name: str) -> dict[str, Any]:
+    stage = STAGES[stage_name]
+    updated = created + int(random.random() * 30 * 24 * 60) * _MINUTE
+    close = created + random.randrange(1, 120) * 24 * 60 * _MINUTE
+    custom: dict[str, Any] = {}
+    if random.random() < 0.7:
+        custom["seats"] = random.randrange(1, 500)
+    if random.random() < 0.4:
+        custom["marketing_campaign"] = _pick(random, _CAMPAIGNS)
+    if random.random() < 0.2:
+        custom["from_campaign"] = random.random() < 0.5
+    return {
+        "uuid": clock.time_based_uuid(created, random),
+        "customer_uuid": customer,
+        "owner": _pick(random, _OWNERS),
+        "pipeline": _pick(random, PIPELINES),
+        "pipeline_stage": stage_name,
+        "estimated_close_date": clock.to_json(close)[:10],
+        "currency": _pick(random, _CURRENCIES),
+        "amount_in_cents": random.randrange(10, 50_000) * 100,
+        "type": _pick(random, _TYPES).value,
+        "forecast_category": stage.forecast_category.value,
+        "win_likelihood": stage.win_likelihood,
+        "custom": custom,
+        "created_at": clock.to_json(created),
+        "updated_at": clock.to_json(updated),
+    }
+
+
+def _pick(random: Random, choices: list[Any] | tuple[Any, ...]) -> Any:
+    # A third of the time that Random.choice takes, and there are up to a million to pick for.
+    return choices[int(random.random() * len(choices))]
+
+
+def _example() -> dict[str, Any]:
+    return {
+        "uuid": EXAMPLE_OPPORTUNITY_UUID,
+        "customer_uuid": EXAMPLE_CUSTOMER_UUID,
+        "owner": EXAMPLE_OWNER,
+        "pipeline": "New Business",
+        "pipeline_stage": "Discovery",
+        "estimated_close_date": "2024-04-21",
+        "currency": "USD",
+        "amount_in_cents": 10000,
+        "type": OpportunityType.RECURRING.value,
+        "forecast_category": ForecastCategory.BEST_CASE.value,
+        "win_likelihood": 40,
+        "custom": {"seats": 3, "marketing_campaign": "Facebook"},
+        "created_at": clock.to_json(_NEWEST),
+        "updated_at": clock.to_json(_NEWEST),
+    }
