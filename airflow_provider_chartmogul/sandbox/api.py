@@ -162,9 +162,10 @@ def _filter(query: Mapping[str, str]) -> Callable[[Fields], bool] | None:
 def _date(query: Mapping[str, str], name: str) -> str | None:
     if name not in query:
         return None
-    if clock.parse(query[name]) is None:
+    date = clock.parse_date(query[name])
+    if date is None:
         raise Refusal(422, "The value provided does not appear to be a valid date.", name)
-    return query[name][:10]
+    return date
 
 
 def _read_cursor(text: str) -> Position:

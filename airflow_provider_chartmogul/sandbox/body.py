@@ -117,9 +117,10 @@ def _email(name: str, value: Any) -> str:
 
 
 def _date(name: str, value: Any) -> str:
-    if clock.parse(_text(name, value)) is None:
+    date = clock.parse_date(_text(name, value))
+    if date is None:
         raise Refusal(422, "The value provided does not appear to be a valid date.", name)
-    return _text(name, value)[:10]
+    return date
 
 
 def _currency(name: str, value: Any) -> str:

@@ -58,6 +58,19 @@ def parse(text: object) -> int | None:
     return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
 
 
+def parse_date(text: str) -> str | None:
+    """
+    Read an ISO 8601 date, or the date of an ISO 8601 time.
+
+    :param text: any
+    :return: the date as ``YYYY-MM-DD``, or None if it is no such text
+    """
+    try:
+        return datetime.datetime.fromisoformat(text).date().isoformat()
+    except ValueError:
+        return None
+
+
 def time_based_uuid(moment: int, random: Random) -> str:
     """
     Return a version-1 UUID like those of opportunities.

@@ -15,7 +15,8 @@ from airflow_provider_chartmogul.sandbox.api import Api
 from airflow_provider_chartmogul.sandbox.faults import Fault, FaultQueue
 from airflow_provider_chartmogul.sandbox.keys import Keys
 from airflow_provider_chartmogul.sandbox.limits import Limits
-from airflow_provider_chartmogul.sandbox.web import RecordedRequest, RequestLog, Web
+from airflow_provider_chartmogul.sandbox.recording import RecordedRequest, RequestLog
+from airflow_provider_chartmogul.sandbox.web import Web
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -242,8 +243,11 @@ class _Server:
         self._thread.join()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
+        finally:
+            self._ready.set()
 
     async def _serve(self) -> None:
         async with self._web.served_on(self._listener):

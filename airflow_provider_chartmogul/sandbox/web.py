@@ -6,11 +6,8 @@ import asyncio
 import json
 import socket
 import struct
-import threading
 import time
-from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,6 +19,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from airflow_provider_chartmogul.sandbox.answers import Answer, Refusal
+from airflow_provider_chartmogul.sandbox.recording import RecordedRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox.faults import Fault, FaultQueue
     from airflow_provider_chartmogul.sandbox.keys import Keys
     from airflow_provider_chartmogul.sandbox.limits import Limits
+    from airflow_provider_chartmogul.sandbox.recording import RequestLog
 
 # A connection that does not fit is tried again by the client's kernel a second later.
 _BACKLOG = 1024
@@ -40,56 +39,6 @@ _LOOK_FOR_DISCONNECT_EVERY = 0.05
 _PART_OF_AN_ANSWER = (
     b'{"entries":[{"uuid":"4ee13ca4-e7fe-11ee-fa7f-f303abf41acc","customer_uuid":"cus_f466e33d'
 )
-
-
-@dataclass
-class RecordedRequest:
-    """
-    A request the sandbox received.
-
-    :param method: in upper case
-    :param path: as it came, percent-encoded, without the query
-    :param query: the decoded parameters
-    :param headers: the names in lower case
-    :param body: the parsed JSON; None if there was none or it was no JSON
-    :param status: of the answer; None if there was none, or only a part of one
-    :param at: when it came, in seconds of ``time.monotonic()``
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: Any
-    status: int | None
-    at: float
-
-
-class RequestLog:
-    """
-    The requests that came, in order. Every method may be called from any thread.
-
-    :param size: how many to remember
-    """
-
-    def __init__(self, size: int) -> None:
-        self._lock = threading.Lock()
-        self._requests: deque[RecordedRequest] = deque(maxlen=size)
-
-    def add(self, request: RecordedRequest) -> None:
-        """Remember a request."""
-        with self._lock:
-            self._requests.append(request)
-
-    def all(self) -> list[RecordedRequest]:
-        """Return copies of what is remembered."""
-        with self._lock:
-            return [replace(request) for request in self._requests]
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._requests.clear()
 
 
 class _Cut(Exception):  # noqa: N818  # no error: the client is to be left without an answer
