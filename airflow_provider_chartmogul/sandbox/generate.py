@@ -56,9 +56,12 @@ def generate(seed: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
     for number in range(1, count):
         created -= _between(random, _MINUTE, 20 * _MINUTE)
         if number < 3 or random.random() < 0.4:
-            customers.append(f"cus_{clock.random_uuid(random)}")
+            customer = f"cus_{clock.random_uuid(random)}"
+            customers.append(customer)
+        else:
+            customer = _pick(random, customers)
         stages = _OPEN_STAGES if number < _OPEN_AT_FIRST else _ANY_STAGE
-        yield created, _opportunity(random, created, _pick(random, customers), _pick(random, stages))
+        yield created, _opportunity(random, created, customer, _pick(random, stages))
 
 
 def _opportunity(random: Random, created: int, customer: str, stage_name: str) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def _opportunity(random: Random, created: int, customer: str, stage_name: str) -
     }
 
 
-# Random.randrange and Random.choice take several times as long, and large accounts are generated for benchmarks.
+# Random.randrange and Random.choice take several times as long, and benchmarks need large accounts.
 def _between(random: Random, low: int, high: int) -> int:
     return low + int(random.random() * (high - low))
 
