@@ -1,0 +1,68 @@
+# Needs make and a Python from 3.11 to 3.13 with its venv module; everything else comes into $(VENV).
+#   make test AIRFLOW=2.11.2 PYTHON=python3.12    another Airflow, another Python; constraints/ has the versions
+
+AIRFLOW := 3.3.2
+PYTHON ?=
+ARGS :=
+PORT := 8080
+
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
+BIN := $(VENV)/bin
+# Only errors: a few hundred names of packages tell nobody anything.
+PIP_INSTALL := $(BIN)/python -m pip --quiet --quiet install --constraint $(CONSTRAINTS)
+CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags scripts tests)
+
+# The caller's own Airflow and Python settings have no say in ours.
+unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
+
+.PHONY: help demo test lint format airflow dist clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
+	@$(BIN)/python scripts/demo.py
+
+airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
+	@$(BIN)/python scripts/local_airflow.py --port $(PORT)
+
+test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
+	$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
+
+lint: $(VENV)/.lint ## check format, rules and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CHECKED)
+
+format: $(VENV)/.lint ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+dist: $(VENV)/.release ## build and check what gets published
+	$(BIN)/python scripts/build_dist.py --constraint $(CONSTRAINTS)
+
+clean: ## remove everything that make has made
+	rm -rf .venv .venv-* .airflow build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each of these files stands for packages that are installed; a change of what they depend on makes a new environment.
+$(VENV)/.base: pyproject.toml $(CONSTRAINTS)
+	@scripts/create_venv $(VENV) $(PYTHON)
+	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV); this takes a minute ..."
+	@$(PIP_INSTALL) --upgrade pip
+	@$(PIP_INSTALL) --editable '.[sandbox]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@$(PIP_INSTALL) --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@$(PIP_INSTALL) --group lint
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.base
+	@$(PIP_INSTALL) --group release
+	@touch $@

@@ -1,0 +1,49 @@
+"""
+Pull one opportunity into a DAG run.
+
+`retrieve_opportunity` asks ChartMogul CRM for one opportunity and leaves its JSON in XCom, just as it was
+received. `describe` turns that JSON into a typed `Opportunity`, whose dates are dates and whose categories
+are enum members.
+
+Trigger it with the UUID of an opportunity of yours; the default is one that the sandbox
+(`python -m airflow_provider_chartmogul.sandbox`) always has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Param, dag, task
+
+from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunityOperator
+from airflow_provider_chartmogul.opportunity import Opportunity
+
+
+@dag(
+    schedule=None,
+    params={
+        "opportunity_uuid": Param(
+            "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc", type="string", title="Opportunity UUID"
+        ),
+    },
+    tags=["chartmogul"],
+    doc_md=__doc__,
+)
+def example_retrieve_opportunity() -> None:
+    retrieve_opportunity = RetrieveOpportunityOperator(
+        task_id="retrieve_opportunity",
+        opportunity_uuid="{{ params.opportunity_uuid }}",
+    )
+
+    @task
+    def describe(payload: dict[str, Any]) -> str:
+        opportunity = Opportunity.from_json(payload)
+        return (
+            f"{opportunity.pipeline_stage}, {opportunity.win_likelihood} % likely to be won, "
+            f"expected to close on {opportunity.estimated_close_date}"
+        )
+
+    describe(retrieve_opportunity.output)
+
+
+example_retrieve_opportunity()

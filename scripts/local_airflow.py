@@ -1,0 +1,266 @@
+"""Run a complete Airflow on this machine: API server and web page, scheduler, DAG processor, triggerer."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import secrets
+import shutil
+import socket
+import sys
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Self
+
+import requests
+from isolation import (
+    REPOSITORY,
+    ProcessGroup,
+    airflow_command,
+    airflow_environment,
+    interrupt_on_signals,
+    shorten_poke_intervals,
+    stop_all,
+)
+
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SECONDS_UNTIL_HEALTHY = 120
+SECONDS_BETWEEN_LOOKS = 10
+SECONDS_PER_CATEGORY = 20
+CATEGORIES = ("committed", "won", "best_case")
+LINES_OF_LOG_SHOWN = 30
+
+WELCOME = f"""
+Airflow        {{airflow.url}}
+Sandbox        {{sandbox.url}}, ChartMogul's API for the connection chartmogul_default
+Component logs {{airflow.logs}}
+
+Trigger the DAG example_wait_until_won: its task wait_until_won ends once the opportunity is won. A finished
+task has the JSON under Storage and a link to the customer under Details. To keep you from waiting, the
+sandbox moves that opportunity on every {SECONDS_PER_CATEGORY} s (best_case, committed, won, best_case, ...) and sensors look
+every {SECONDS_BETWEEN_LOOKS} s.
+"""
+
+_COMPONENTS = {
+    "api-server": ("api-server",),
+    # Their log servers would listen on all interfaces. The API server reads the log files itself.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+class LocalAirflowError(Exception):
+    """Airflow did not start or did not keep running; the message says what to look at."""
+
+
+class LocalAirflow:
+    """
+    A complete Airflow on loopback, with SQLite and no login; a context manager.
+
+    Entering wipes the folder, starts the components and waits until all of them are healthy. Leaving ends all
+    of their processes and keeps the folder, whose ``logs`` tell what happened.
+
+    :param home: the ``AIRFLOW_HOME``, which is wiped
+    :param port: of the web page and the REST API; 0 for any free one
+    :param connections: the Airflow connections to store, as JSON by connection id
+    :param poke_interval: seconds between two looks of every sensor; None: what the DAGs say
+    :param settings: more Airflow options by the names that environment variables give them, ``SECTION__KEY``
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int = 0,
+        connections: Mapping[str, str] | None = None,
+        poke_interval: float | None = None,
+        **settings: str,
+    ) -> None:
+        port = port or free_port()
+        self.home = home.resolve()
+        self.logs = self.home / "logs"
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._connections = connections or {}
+        self._poke_interval = poke_interval
+        self._environment = airflow_environment(
+            self.home,
+            API__BASE_URL=self.url,
+            API__HOST="127.0.0.1",
+            API__PORT=str(port),
+            API_AUTH__JWT_SECRET=secrets.token_hex(64),
+            CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+            CORE__EXECUTION_API_SERVER_URL=f"{self.url}/execution/",
+            CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+            CORE__TEST_CONNECTION="Enabled",
+            DAG_PROCESSOR__REFRESH_INTERVAL="10",
+            SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0.1",
+            **settings,
+        )
+        self._running: dict[str, ProcessGroup] = {}
+        self._stack = contextlib.ExitStack()
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._claim_home(stack)
+            if self._poke_interval is not None:
+                shorten_poke_intervals(self.home, self._poke_interval)
+            self._run_once("db", "migrate")
+            self._store_connections()
+            stack.callback(lambda: stop_all(self._running.values()))
+            for name, arguments in _COMPONENTS.items():
+                with self._log(name).open("w") as log:
+                    self._running[name] = ProcessGroup(airflow_command(*arguments), self._environment, log)
+            self._wait_until_healthy()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def api(self, method: str, path: str, json: Any = None) -> Any:
+        """
+        Send a request to Airflow's REST API and return the JSON it answers.
+
+        :param method: the HTTP method
+        :param path: what follows ``/api/v2/``, such as ``dags/example_wait_until_won/dagRuns``
+        :param json: the request body
+        :raises requests.HTTPError: if Airflow answers with an error
+        """
+        if "Authorization" not in self._session.headers:
+            token = self._send("GET", "/auth/token")["access_token"]
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        return self._send(method, f"/api/v2/{path}", json)
+
+    def check(self) -> None:
+        """
+        Make sure that all components are running.
+
+        :raises LocalAirflowError: if one has ended, with the end of its log
+        """
+        for name, group in self._running.items():
+            if group.exit_code() is not None:
+                raise LocalAirflowError(
+                    f"{name} ended with exit code {group.exit_code()}. {self._end_of_log(name)}"
+                )
+
+    def _claim_home(self, stack: contextlib.ExitStack) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise LocalAirflowError(f"Cannot use port {self.port}: {error.strerror}.") from None
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock_file = self.home / "lock"
+        if any(self.home.iterdir()) and not lock_file.exists():
+            raise LocalAirflowError(f"{self.home} holds other things, which would be deleted.")
+        lock = stack.enter_context(lock_file.open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LocalAirflowError(f"Another Airflow is running in {self.home}.") from None
+        for entry in self.home.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != lock_file:
+                entry.unlink()
+        self.logs.mkdir()
+
+    def _run_once(self, *arguments: str) -> None:
+        name = arguments[0]
+        with self._log(name).open("a") as log:
+            group = ProcessGroup(airflow_command(*arguments), self._environment, log)
+        with group:
+            if group.wait() != 0:
+                raise LocalAirflowError(f"airflow {' '.join(arguments)} failed. {self._end_of_log(name)}")
+
+    def _store_connections(self) -> None:
+        if self._connections:
+            file = self.home / "connections.json"
+            file.write_text(json.dumps({name: json.loads(text) for name, text in self._connections.items()}))
+            self._run_once("connections", "import", str(file))
+            file.unlink()
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + SECONDS_UNTIL_HEALTHY
+        while (missing := self._unhealthy()) and time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.25)
+        if missing:
+            raise LocalAirflowError(
+                f"Not healthy after {SECONDS_UNTIL_HEALTHY} s: {', '.join(missing)}. Logs are in {self.logs}."
+            )
+
+    def _unhealthy(self) -> list[str]:
+        try:
+            health = self._send("GET", "/api/v2/monitor/health")
+        except requests.RequestException:
+            return ["api-server"]
+        return [name for name, state in health.items() if state["status"] != "healthy"]
+
+    def _send(self, method: str, path: str, json: Any = None) -> Any:
+        response = self._session.request(method, self.url + path, json=json, timeout=30)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _end_of_log(self, name: str) -> str:
+        lines = self._log(name).read_text(errors="replace").splitlines()
+        return "\n".join([f"The end of {self._log(name)}:", "", *lines[-LINES_OF_LOG_SHOWN:]])
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    """Run Airflow and the sandbox until Ctrl-C, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8080, help="of the web page (default: %(default)s)")
+    port = parser.parse_args().port
+
+    interrupt_on_signals()
+    print(f"Starting Airflow {version('apache-airflow')} ... (Ctrl-C stops it)", flush=True)
+    try:
+        with (
+            Sandbox(opportunities=25) as sandbox,
+            LocalAirflow(
+                REPOSITORY / ".airflow",
+                port=port,
+                connections={"chartmogul_default": sandbox.connection_json},
+                poke_interval=SECONDS_BETWEEN_LOOKS,
+            ) as airflow,
+        ):
+            print(WELCOME.format(airflow=airflow, sandbox=sandbox), flush=True)
+            while True:
+                sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, *CATEGORIES, every=SECONDS_PER_CATEGORY)
+                next_round = time.monotonic() + len(CATEGORIES) * SECONDS_PER_CATEGORY
+                while time.monotonic() < next_round:
+                    airflow.check()
+                    time.sleep(0.5)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+    except LocalAirflowError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
