@@ -1,0 +1,252 @@
+"""
+What can go wrong between Airflow and ChartMogul: one error for each thing a user can do about it.
+
+::
+
+    ChartMogulError
+    ├── ChartMogulConfigurationError    the Airflow connection is incomplete or wrong
+    ├── ChartMogulAuthenticationError   401: the API key is rejected
+    ├── ChartMogulPermissionError       403: the key may not do this (no CRM seat, read-only, trial over)
+    ├── ChartMogulNotFoundError         404: there is no such object
+    ├── ChartMogulInvalidRequestError   400, 402, 405, 422 and any other 4xx: the request has to change
+    ├── ChartMogulRateLimitError        429: too many requests           (transient)
+    ├── ChartMogulUnavailableError      5xx: ChartMogul has a problem    (transient)
+    ├── ChartMogulUnreachableError      no answer came over the network  (transient)
+    └── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
+
+The tree stands outside ``AirflowException``, because under ``soft_fail`` Airflow's deferrable sensors skip on
+any ``AirflowException`` while poking sensors do not; outside of it both modes behave alike.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONGEST_MESSAGE = 500
+_LONGEST_BODY = 10_000  # characters that are looked at where a body is not JSON
+_EMAIL = re.compile(r"[^\s\"'<>=&?,;:()]+@[^\s\"'<>&?,;:()]+")
+
+
+class ChartMogulError(Exception):
+    """
+    The base of everything that this provider raises about ChartMogul.
+
+    :param message: what ChartMogul, or the network, said; email addresses are taken out
+    :param method: HTTP method of the request that failed; None if none was sent
+    :param path: path of that request, without its query
+    :param status: HTTP status of the answer; None if there was none
+    :param param: the request parameter that ChartMogul blames, if it names one
+    :param retry_after: seconds that ChartMogul asks to wait before the next request, if it does
+    :param may_have_acted: whether ChartMogul may have done what was asked, in this try or an earlier one,
+        although no answer says so
+    """
+
+    transient: ClassVar[bool] = False
+    """Whether the same request can succeed later without anybody changing anything."""
+
+    advice: ClassVar[str] = ""
+    """What a user can do about it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        status: int | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        may_have_acted: bool = False,
+    ) -> None:
+        self.message = _EMAIL.sub("<email>", message)
+        self.method = method
+        self.path = path
+        self.status = status
+        self.param = param
+        self.retry_after = retry_after
+        self.may_have_acted = may_have_acted
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        """Say which request failed, how, and what to do."""
+        parts = [self.message.rstrip(".")]
+        if self.status is not None:
+            parts.insert(0, f"HTTP {self.status}")
+        if self.method is not None:
+            parts.insert(0, f"{self.method} {self.path}")
+        if self.param is not None:
+            parts[-1] += f" (parameter: {self.param})"
+        return f"{': '.join(parts)}. {self.advice}".rstrip()
+
+
+class ChartMogulConfigurationError(ChartMogulError):
+    """The Airflow connection is incomplete or wrong; nothing was sent."""
+
+
+class ChartMogulAuthenticationError(ChartMogulError):
+    """ChartMogul rejects the API key."""
+
+    advice = (
+        "Check the API key in the password field of the Airflow connection: it may be mistyped, deleted, or "
+        "have belonged to a user who has left."
+    )
+
+
+class ChartMogulPermissionError(ChartMogulError):
+    """The API key is valid, but may not do this."""
+
+    advice = (
+        "Opportunities need an API key made by a user with a CRM seat, writing needs a key with Read & Write "
+        "access, and neither works once a trial or subscription has ended."
+    )
+
+
+class ChartMogulNotFoundError(ChartMogulError):
+    """ChartMogul has no such object."""
+
+    advice = "Check the UUID: the object may have been deleted, or belong to another ChartMogul account."
+
+
+class ChartMogulInvalidRequestError(ChartMogulError):
+    """ChartMogul refuses the request as it stands."""
+
+    advice = "Change the request as the message says; sending it again will not help."
+
+
+class ChartMogulRateLimitError(ChartMogulError):
+    """The account's limit of 40 requests a second, or of computing time, is used up."""
+
+    transient = True
+    advice = "Send fewer requests at once, for example by giving the tasks an Airflow pool."
+
+
+class ChartMogulUnavailableError(ChartMogulError):
+    """ChartMogul has a problem of its own, or more than 20 connections are open at once."""
+
+    transient = True
+    advice = "Try again later; if it lasts, look at ChartMogul's status page."
+
+
+class ChartMogulUnreachableError(ChartMogulError):
+    """No complete answer came over the network."""
+
+    transient = True
+    advice = "Check the host of the Airflow connection, and the network between this machine and ChartMogul."
+
+
+class ChartMogulInvalidResponseError(ChartMogulError):
+    """The answer is not what the API promises: a proxy, a maintenance page, or not ChartMogul at all."""
+
+    transient = True
+    advice = "Check that the host of the Airflow connection is ChartMogul's API and that no proxy answers for it."
+
+
+_ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
+    401: ChartMogulAuthenticationError,
+    403: ChartMogulPermissionError,
+    404: ChartMogulNotFoundError,
+    429: ChartMogulRateLimitError,
+}
+
+
+def error_from_response(
+    method: str, path: str, status: int, body: str, *, retry_after: float | None = None
+) -> ChartMogulError:
+    """
+    Make the error that fits an answer other than 2xx.
+
+    :param method: HTTP method of the request
+    :param path: path of the request, without its query
+    :param status: HTTP status of the answer
+    :param body: the answer's body, of any kind and length
+    :param retry_after: seconds that the answer asks to wait
+    """
+    if status in _ERRORS_BY_STATUS:
+        error = _ERRORS_BY_STATUS[status]
+    elif status >= 500:
+        error = ChartMogulUnavailableError
+    elif status >= 400:
+        error = ChartMogulInvalidRequestError
+    else:
+        error = ChartMogulInvalidResponseError
+    message, param = _read_error_body(body)
+    return error(
+        message or "no message",
+        method=method,
+        path=path,
+        status=status,
+        param=param,
+        retry_after=retry_after,
+        may_have_acted=status >= 500,
+    )
+
+
+@contextmanager
+def permanent_errors_fail_without_retry() -> Iterator[None]:
+    """
+    Keep a task from using up its retries where no retry can help.
+
+    :raises AirflowFailException: in place of a permanent :class:`ChartMogulError`, and of the ``ValueError``
+        with which the provider refuses what a user wrote
+    """
+    try:
+        yield
+    except ChartMogulError as error:
+        if error.transient:
+            raise
+        raise AirflowFailException(str(error)) from error
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def _read_error_body(body: str) -> tuple[str, str | None]:
+    """Find message and blamed parameter in any of the shapes that ChartMogul's services use."""
+    try:
+        message, param = _read_json_error(json.loads(body))
+    except (ValueError, RecursionError):
+        message, param = _without_markup(body), None
+    return _shorten(message), param
+
+
+def _read_json_error(content: Any) -> tuple[str, str | None]:
+    if not isinstance(content, dict):
+        return _flatten(content), None
+    details = content.get("error_details")
+    details = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    param = content.get("param") or (details[0].get("param") if details else None)
+    message = (
+        content.get("message")
+        or content.get("error")
+        or content.get("errors")
+        or [detail.get("message") for detail in details]
+        or content
+    )
+    return _flatten(message), param if isinstance(param, str) else None
+
+
+def _flatten(content: Any) -> str:
+    if isinstance(content, dict):
+        return "; ".join(f"{name}: {_flatten(value)}" for name, value in content.items())
+    if isinstance(content, list):
+        return "; ".join(_flatten(value) for value in content)
+    return str(content)
+
+
+def _without_markup(body: str) -> str:
+    text = body[:_LONGEST_BODY]
+    if not text.lstrip().startswith("<"):
+        return text
+    return re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", text))
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text[:_LONGEST_BODY].split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"

@@ -1,0 +1,63 @@
+"""What Airflow reads when it starts. Imports nothing, so that it costs nothing and cannot fail."""
+
+
+def get_provider_info() -> dict[str, object]:
+    """Return the provider's metadata in the form of Airflow's ``provider_info`` schema."""
+    return {
+        "package-name": "airflow-provider-chartmogul",
+        "name": "ChartMogul",
+        "description": "`ChartMogul <https://chartmogul.com/>`__ CRM: opportunities in DAGs.",
+        "integrations": [
+            {
+                "integration-name": "ChartMogul",
+                "external-doc-url": "https://dev.chartmogul.com/reference/opportunities",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "ChartMogul",
+                "python-modules": ["airflow_provider_chartmogul.hooks.chartmogul"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "ChartMogul",
+                "python-modules": ["airflow_provider_chartmogul.operators.opportunity"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": "ChartMogul",
+                "python-modules": ["airflow_provider_chartmogul.sensors.opportunity"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "chartmogul",
+                "hook-class-name": "airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook",
+                "hook-name": "ChartMogul",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    "relabeling": {"password": "API key"},
+                    "placeholders": {
+                        "host": "https://api.chartmogul.com",
+                        "password": "made by a user with a CRM seat",
+                    },
+                },
+                "conn-fields": {
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds to wait for each answer. Default: 30.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "max_retries": {
+                        "label": "Retries",
+                        "description": "How often a failed request is sent again, at most. Default: 5.",
+                        "schema": {"type": ["integer", "null"], "minimum": 0},
+                    },
+                },
+            }
+        ],
+        "extra-links": ["airflow_provider_chartmogul.links.chartmogul.ChartMogulCustomerLink"],
+    }

@@ -1,0 +1,368 @@
+"""The only place that speaks HTTP with ChartMogul."""
+
+from __future__ import annotations
+
+import itertools
+import json as jsonlib
+import random
+import re
+import time
+from contextlib import closing
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_chartmogul import __version__
+from airflow_provider_chartmogul.connection import ConnectionSettings
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulError,
+    ChartMogulInvalidResponseError,
+    ChartMogulNotFoundError,
+    ChartMogulPermissionError,
+    ChartMogulUnreachableError,
+    error_from_response,
+)
+from airflow_provider_chartmogul.get_provider_info import get_provider_info
+from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Iterator, Mapping
+
+    import requests
+
+_PAGE_SIZE = 200  # the API's default and maximum
+_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
+_FIRST_BACKOFF = 0.5  # seconds
+_LONGEST_BACKOFF = 60.0  # seconds
+_ENDPOINT = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*")
+
+
+class ChartMogulHook(BaseHook):
+    """
+    Talk to ChartMogul's REST API, documented at https://dev.chartmogul.com/reference/introduction.
+
+    The Airflow connection holds the API key in ``password``, optionally another ``host`` than
+    https://api.chartmogul.com, and in ``extra`` optionally ``timeout`` (seconds, default 30) and
+    ``max_retries`` (default 5). It is looked up when the first request is sent.
+
+    GET, PATCH, PUT and DELETE are sent again after network errors and the statuses 429, 500, 502, 503, 504,
+    520 and 524; POST only where ChartMogul cannot have acted: no connection came about, or the answer was 429.
+    Waits grow from half a second to a minute and follow ``Retry-After``; when it asks for more than a minute,
+    the error is raised at once. Redirects are not followed.
+
+    Every method that sends a request raises :class:`~airflow_provider_chartmogul.exceptions.ChartMogulError`.
+
+    :param chartmogul_conn_id: the Airflow connection to use
+    :param max_retries: overrides the connection's ``max_retries``
+    """
+
+    conn_name_attr = "chartmogul_conn_id"
+    default_conn_name = "chartmogul_default"
+    conn_type = "chartmogul"
+    hook_name = "ChartMogul"
+
+    def __init__(self, chartmogul_conn_id: str = default_conn_name, *, max_retries: int | None = None) -> None:
+        super().__init__()
+        self.chartmogul_conn_id = chartmogul_conn_id
+        self.max_retries = max_retries
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the standard fields of the connection form to Airflow before 3.2."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {
+            "hidden_fields": behaviour["hidden-fields"],
+            "relabeling": behaviour["relabeling"],
+            "placeholders": behaviour["placeholders"],
+        }
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Describe the extra fields of the connection form to Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from flask_babel import lazy_gettext
+        from wtforms import IntegerField
+        from wtforms.validators import NumberRange, Optional
+
+        return {
+            name: IntegerField(
+                lazy_gettext(conn_field["label"]),
+                widget=BS3TextFieldWidget(),
+                validators=[Optional(), NumberRange(min=conn_field["schema"]["minimum"])],
+                description=conn_field["description"],
+            )
+            for name, conn_field in _connection_type()["conn-fields"].items()
+        }
+
+    @cached_property
+    def _settings(self) -> ConnectionSettings:
+        return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        import requests
+        from airflow import __version__ as airflow_version
+
+        session = requests.Session()
+        session.auth = (self._settings.api_key, "")
+        session.headers["User-Agent"] = f"airflow-provider-chartmogul/{__version__} apache-airflow/{airflow_version}"
+        # A proxy cannot reach this machine's loopback, and must not be shown a key that is on its way there.
+        session.trust_env = not self._settings.is_loopback
+        return session
+
+    @property
+    def host(self) -> str:
+        """Address of the API, without its version."""
+        return self._settings.base_url.removesuffix("/v1")
+
+    def get_conn(self) -> requests.Session:
+        """
+        Return the session that all requests of this hook share.
+
+        It authenticates and keeps connections alive; retries, timeouts and errors come with :meth:`request`.
+        """
+        return self._session
+
+    def close(self) -> None:
+        """Close the session and forget the connection; the next request looks it up anew."""
+        if session := self.__dict__.pop("_session", None):
+            session.close()
+        self.__dict__.pop("_settings", None)
+
+    def request(
+        self,
+        method: str,
+        endpoint: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+    ) -> Any:
+        """
+        Send a request to any endpoint and return the answer's JSON, parsed, or None if the answer is empty.
+
+        :param method: HTTP method
+        :param endpoint: path below ``/v1``, such as ``customers`` or ``customers/cus_…/attributes``
+        :param params: query parameters; those that are None are left out
+        :param json: request body
+        :raises ValueError: if the endpoint is not a plain path
+        """
+        if not _ENDPOINT.fullmatch(endpoint):
+            raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
+        method = method.upper()
+        body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
+        max_retries = self._settings.max_retries if self.max_retries is None else self.max_retries
+        may_have_acted = False
+        retry = 0
+        while True:
+            try:
+                return self._send(method, endpoint, params, body)
+            except ChartMogulError as error:
+                may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
+                wait = _wait_before_retry(retry, error.retry_after)
+                if retry >= max_retries or wait > _LONGEST_BACKOFF or not _is_retried(method, error):
+                    raise
+                retry += 1
+                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error, wait, retry, max_retries)
+            time.sleep(wait)
+
+    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[list[dict[str, Any]]]:
+        """
+        Yield the pages of a list endpoint, each requested when it is asked for.
+
+        :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
+        :param params: query parameters; ``per_page`` is 200 unless given
+        :raises ChartMogulInvalidResponseError: if the answer is not a page, or its cursor does not move on
+        """
+        query = {"per_page": _PAGE_SIZE, **(params or {})}
+        cursors = {query.get("cursor")}
+        while True:
+            answer = self.request("GET", endpoint, params=query)
+            entries = _entries_of(answer, endpoint)
+            yield entries
+            # The last page has a cursor too, so only `has_more` says whether another one follows.
+            if not answer.get("has_more"):
+                return
+            cursor = answer.get("cursor")
+            if not cursor or cursor in cursors:
+                raise ChartMogulInvalidResponseError(
+                    "the list does not end: has_more is true, but the cursor does not move on",
+                    method="GET",
+                    path=f"/v1/{endpoint}",
+                )
+            cursors.add(cursor)
+            query["cursor"] = cursor
+
+    def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the entries of a list endpoint one by one; see :meth:`pages`."""
+        return itertools.chain.from_iterable(self.pages(endpoint, params))
+
+    def retrieve_opportunity(self, opportunity_uuid: str) -> dict[str, Any]:
+        """
+        Return the JSON of an opportunity as ChartMogul sends it.
+
+        :param opportunity_uuid: the opportunity's UUID
+        :raises ValueError: if that is not a UUID
+        """
+        endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
+        return _opportunity_of(self.request("GET", endpoint), "GET", endpoint)
+
+    def list_opportunities(
+        self,
+        *,
+        customer_uuid: str | None = None,
+        owner: str | None = None,
+        pipeline: str | None = None,
+        pipeline_stage: str | None = None,
+        estimated_close_date_on_or_after: datetime.date | str | None = None,
+        estimated_close_date_on_or_before: datetime.date | str | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """
+        Yield the opportunities that pass all given filters, newest first, as ChartMogul sends them.
+
+        :param customer_uuid: UUID of the customer, ``cus_…``
+        :param owner: email address of the owner
+        :param pipeline: name of the pipeline
+        :param pipeline_stage: name of the stage
+        :param estimated_close_date_on_or_after: a date, or a string ``YYYY-MM-DD``
+        :param estimated_close_date_on_or_before: a date, or a string ``YYYY-MM-DD``
+        :raises ValueError: if a date is neither
+        """
+        params = {
+            "customer_uuid": customer_uuid,
+            "owner": owner,
+            "pipeline": pipeline,
+            "pipeline_stage": pipeline_stage,
+        }
+        for name, date in (
+            ("estimated_close_date_on_or_after", estimated_close_date_on_or_after),
+            ("estimated_close_date_on_or_before", estimated_close_date_on_or_before),
+        ):
+            if date is not None:
+                params[name] = to_iso_date(date, name)
+        return self.paginate("opportunities", params)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell whether the connection works, in words for the person who set it up; never raises."""
+        try:
+            return self._test_connection()
+        except Exception as error:  # noqa: BLE001  # Airflow shows what is returned, and a traceback otherwise
+            return False, str(error)
+
+    def _test_connection(self) -> tuple[bool, str]:
+        # Nobody who waits for an answer on a screen wants to wait for retries.
+        with closing(ChartMogulHook(self.chartmogul_conn_id, max_retries=0)) as hook:
+            wrong_host = f"{hook.host} does not answer like ChartMogul's API. Check the connection's host."
+            try:
+                if hook.request("GET", "ping") != {"data": "pong!"}:
+                    return False, wrong_host
+            except (ChartMogulNotFoundError, ChartMogulInvalidResponseError):
+                return False, wrong_host
+            account = hook.request("GET", "account")
+            name = account.get("name") if isinstance(account, dict) else None
+            try:
+                hook.request("GET", "opportunities", params={"per_page": 1})
+            except ChartMogulPermissionError as error:
+                return False, f"The API key of ChartMogul account {name!r} works, but: {error}"
+            return True, f"Connected to ChartMogul account {name!r}; its opportunities are accessible."
+
+    def _send(self, method: str, endpoint: str, params: Mapping[str, Any] | None, body: bytes | None) -> Any:
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError
+
+        path = f"/v1/{endpoint}"
+        try:
+            response = self.get_conn().request(
+                method,
+                f"{self._settings.base_url}/{endpoint}",
+                params=params,
+                data=body,
+                headers=None if body is None else {"Content-Type": "application/json"},
+                timeout=self._settings.timeout,
+                allow_redirects=False,
+            )
+        except (RequestException, HTTPError) as error:
+            # Not chained: the text of the original has the query in it, and that may hold an owner's address.
+            raise ChartMogulUnreachableError(
+                f"no answer from {self.host}: {_root_cause(error)}",
+                method=method,
+                path=path,
+                may_have_acted=not _failed_to_connect(error),
+            ) from None
+        if not 200 <= response.status_code < 300:
+            raise error_from_response(
+                method,
+                path,
+                response.status_code,
+                self._settings.without_api_key(response.content.decode(errors="replace")),
+                retry_after=_retry_after(response),
+            )
+        try:
+            return jsonlib.loads(response.content) if response.content else None
+        except (ValueError, RecursionError):
+            raise ChartMogulInvalidResponseError(
+                f"expected JSON, got {len(response.content)} bytes of {response.headers.get('Content-Type')}",
+                method=method,
+                path=path,
+                status=response.status_code,
+                may_have_acted=True,
+            ) from None
+
+
+def _connection_type() -> dict[str, Any]:
+    connection_types = cast("list[dict[str, Any]]", get_provider_info()["connection-types"])
+    return connection_types[0]
+
+
+def _entries_of(page: Any, endpoint: str) -> list[dict[str, Any]]:
+    """Return the only list of a page: ``entries``, or on older endpoints named like the objects in it."""
+    lists = [value for value in page.values() if isinstance(value, list)] if isinstance(page, dict) else []
+    if len(lists) != 1 or not all(isinstance(entry, dict) for entry in lists[0]):
+        raise ChartMogulInvalidResponseError("expected a page of a list", method="GET", path=f"/v1/{endpoint}")
+    return lists[0]
+
+
+def _opportunity_of(answer: Any, method: str, endpoint: str) -> dict[str, Any]:
+    if not isinstance(answer, dict) or not answer.get("uuid"):
+        raise ChartMogulInvalidResponseError(
+            "expected a JSON object with a uuid", method=method, path=f"/v1/{endpoint}", may_have_acted=True
+        )
+    return answer
+
+
+def _is_retried(method: str, error: ChartMogulError) -> bool:
+    if method == "POST" and error.may_have_acted:
+        return False
+    return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
+
+
+def _wait_before_retry(retry: int, retry_after: float | None) -> float:
+    """Return seconds to wait, in part at random so that what failed together does not return together."""
+    if retry_after is not None:
+        return retry_after + random.uniform(0, min(retry_after, 1))
+    return min(_FIRST_BACKOFF * 2.0**retry, _LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    from urllib3 import Retry
+    from urllib3.exceptions import InvalidHeader
+
+    try:
+        return Retry().get_retry_after(response.raw)
+    except InvalidHeader:
+        return None
+
+
+def _failed_to_connect(error: Exception) -> bool:
+    from requests import ConnectTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, ConnectTimeout) or isinstance(reason, NewConnectionError)
+
+
+def _root_cause(error: BaseException) -> str:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,283 @@
+"""Sensors for ChartMogul's opportunities."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    XComArg,
+    conf,
+)
+from airflow.triggers.base import StartTriggerArgs
+from packaging.version import Version
+
+from airflow_provider_chartmogul.exceptions import ChartMogulError, permanent_errors_fail_without_retry
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
+from airflow_provider_chartmogul.opportunity import (
+    AwaitedChange,
+    check_forecast_categories,
+    check_opportunity_uuid,
+)
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+_IS_AIRFLOW_3_3 = Version(airflow_version).release >= (3, 3)
+_BASELINE_KEY = "baseline_forecast_category"
+_RETENTION_MARGIN = datetime.timedelta(days=30)
+
+
+class OpportunityForecastCategorySensor(BaseSensorOperator):
+    """
+    Wait until an opportunity's ``forecast_category`` changes, and return its JSON to XCom.
+
+    Transient errors of ChartMogul and of the network are logged and the wait goes on until ``timeout``; an error
+    that no retry can help fails the task at once.
+
+    With ``deferrable`` the wait costs no worker: all deferred waits of a triggerer on the same connection and
+    ``poke_interval`` share their requests, and ``mode`` has no meaning.
+
+    :param opportunity_uuid: the opportunity's UUID (templated)
+    :param target_categories: succeed once the category is this one, or one of these; None: succeed on any change
+        from the baseline (templated)
+    :param failure_categories: fail at once, without retries, when the category is this one, or one of these
+        (templated)
+    :param baseline_category: the category that a change is measured from; None: the one that the first look finds
+        (templated)
+    :param chartmogul_conn_id: the Airflow connection to use (templated)
+    :param deferrable: wait in the triggerer; default: ``[operators] default_deferrable`` of Airflow's configuration
+    :param start_from_trigger: with ``deferrable``, go to the triggerer without taking the first look on a worker.
+        Airflow 3.1 and 3.2 ignore it; before 3.3 it does not work with templates.
+    :param end_from_trigger: with ``deferrable``, succeed in the triggerer without returning to a worker
+    """
+
+    template_fields: Sequence[str] = (
+        "opportunity_uuid",
+        "target_categories",
+        "failure_categories",
+        "baseline_category",
+        "chartmogul_conn_id",
+    )
+    operator_extra_links = (ChartMogulCustomerLink(),)
+    ui_color = "#d8ecf5"
+
+    start_trigger_args = StartTriggerArgs(
+        trigger_cls=OpportunityForecastCategoryTrigger.CLASSPATH,
+        next_method="execute_complete",
+        trigger_kwargs={},
+        next_kwargs=None,
+        timeout=None,
+    )
+    start_from_trigger = False
+
+    def __init__(
+        self,
+        *,
+        opportunity_uuid: str,
+        target_categories: str | Iterable[str] | None = None,
+        failure_categories: str | Iterable[str] | None = None,
+        baseline_category: str | None = None,
+        chartmogul_conn_id: str = ChartMogulHook.default_conn_name,
+        deferrable: bool | None = None,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.opportunity_uuid = opportunity_uuid
+        self.target_categories = _as_written(target_categories)
+        self.failure_categories = _as_written(failure_categories)
+        self.baseline_category = _as_written(baseline_category)
+        self.chartmogul_conn_id = chartmogul_conn_id
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.deferrable = deferrable
+        self.end_from_trigger = end_from_trigger
+        self._check_as_written(start_from_trigger=start_from_trigger)
+        if start_from_trigger:
+            self._prepare_start_from_trigger()
+        self._started_at = 0.0
+        self._first_look: dict[str, Any] | None = None
+
+    def _check_as_written(self, *, start_from_trigger: bool) -> None:
+        AwaitedChange.check(_literals(self.target_categories), _literals(self.failure_categories))
+        check_forecast_categories(_literals(self.baseline_category) or (), "baseline_category")
+        needs_first_look = self.target_categories is None and self.baseline_category is None
+        if not self.deferrable and (start_from_trigger or self.end_from_trigger):
+            raise ValueError("start_from_trigger and end_from_trigger act only with deferrable=True.")
+        if start_from_trigger and needs_first_look:
+            raise ValueError(
+                "start_from_trigger leaves out the first look, so there is nothing to measure a change from. "
+                "Give target_categories or baseline_category."
+            )
+        if self.deferrable and self.exponential_backoff:
+            raise ValueError(
+                "exponential_backoff does not act when deferrable: all deferred waits with the same poke_interval "
+                "share their requests. Set one of the two to False."
+            )
+        if not self.deferrable and self.mode == "reschedule" and needs_first_look and not _IS_AIRFLOW_3_3:
+            raise ValueError(
+                f"In reschedule mode Airflow {airflow_version} forgets between two looks which category the first "
+                "one found. Give target_categories or baseline_category, or wait in another mode."
+            )
+
+    def _prepare_start_from_trigger(self) -> None:
+        trigger_kwargs = self._trigger_kwargs(self.baseline_category)
+        if not _IS_AIRFLOW_3_3 and any(_is_template(value) for value in _flattened(trigger_kwargs.values())):
+            warnings.warn(
+                f"{self.task_id}: Airflow {airflow_version} does not render templates in the triggerer, so "
+                "start_from_trigger is left out and the task takes its first look on a worker.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
+        self.start_from_trigger = True
+        self.start_trigger_args = dataclasses.replace(
+            self.start_trigger_args,
+            trigger_kwargs=trigger_kwargs,
+            timeout=datetime.timedelta(seconds=self.timeout),
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Look until the wait is over; when deferrable, look once and leave the wait to the triggerer."""
+        self._started_at = time.monotonic()
+        return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look at the opportunity once."""
+        baseline = self.baseline_category
+        can_defer = self.deferrable
+        try:
+            with permanent_errors_fail_without_retry():
+                awaited = self._awaited()
+                opportunity = self._hook.retrieve_opportunity(self.opportunity_uuid)
+        except ChartMogulError as error:
+            self.log.warning("%s The wait goes on.", error)
+            # Without a baseline the triggerer could not tell a change that came while this error lasted.
+            can_defer = can_defer and (self.target_categories is not None or baseline is not None)
+        else:
+            category = opportunity.get("forecast_category")
+            if awaited.targets is None and baseline is None:
+                baseline = self._remember_first_look(category, context)
+            if awaited.is_over(category, baseline):
+                return PokeReturnValue(is_done=True, xcom_value=self._conclude(opportunity, awaited))
+            self.log.info(
+                "Opportunity %s: forecast category %s, waiting for %s.",
+                opportunity["uuid"],
+                category,
+                awaited,
+            )
+        elapsed = time.monotonic() - self._started_at
+        if can_defer and elapsed < self.timeout:
+            self.defer(
+                trigger=OpportunityForecastCategoryTrigger(**self._trigger_kwargs(baseline)),
+                method_name="execute_complete",
+                timeout=datetime.timedelta(seconds=self.timeout - elapsed),
+            )
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """
+        Return the opportunity that the triggerer saw.
+
+        :raises AirflowFailException: if the wait ended in a failure category, or with an error that no retry can help
+        :raises RuntimeError: if the event is not one of the trigger's own for this opportunity
+        """
+        if not isinstance(event, dict):
+            event = {}
+        if isinstance(event.get("error"), str):
+            raise AirflowFailException(event["error"])
+        with permanent_errors_fail_without_retry():
+            awaited = self._awaited()
+            uuid = check_opportunity_uuid(self.opportunity_uuid)
+        opportunity = event.get("opportunity")
+        if (
+            not isinstance(opportunity, dict)
+            or opportunity.get("uuid") != uuid
+            or not awaited.is_over(opportunity.get("forecast_category"), event.get("baseline_category"))
+        ):
+            raise RuntimeError(f"The triggerer sent an event that does not end the wait for opportunity {uuid}.")
+        return self._conclude(opportunity, awaited)
+
+    @cached_property
+    def _hook(self) -> ChartMogulHook:
+        return ChartMogulHook(self.chartmogul_conn_id)
+
+    def _awaited(self) -> AwaitedChange:
+        check_forecast_categories(self.baseline_category or (), "baseline_category")
+        return AwaitedChange.check(self.target_categories, self.failure_categories)
+
+    def _remember_first_look(self, category: str | None, context: Context) -> str | None:
+        """Return the category that this task's first look found, be it in this try or an earlier one."""
+        if self._first_look is None:
+            store = context.get("task_state_store")
+            self._first_look = cast("dict[str, Any] | None", store.get(_BASELINE_KEY)) if store else None
+            if self._first_look is None:
+                self._first_look = {"forecast_category": category}
+                if store:
+                    tries = datetime.timedelta(seconds=self.timeout) * ((self.retries or 0) + 1)
+                    store.set(_BASELINE_KEY, self._first_look, retention=tries + _RETENTION_MARGIN)
+        return cast("str | None", self._first_look["forecast_category"])
+
+    def _conclude(self, opportunity: dict[str, Any], awaited: AwaitedChange) -> dict[str, Any]:
+        category = opportunity.get("forecast_category")
+        message = f"Opportunity {opportunity['uuid']}: forecast category is now {category}."
+        if category in awaited.failures:
+            raise AirflowFailException(message)
+        self.log.info(message)
+        return opportunity
+
+    def _trigger_kwargs(self, baseline: str | None) -> dict[str, Any]:
+        return {
+            "opportunity_uuid": self.opportunity_uuid,
+            "target_categories": self.target_categories,
+            "failure_categories": self.failure_categories,
+            "baseline_category": baseline,
+            "poll_interval": self.poke_interval,
+            "chartmogul_conn_id": self.chartmogul_conn_id,
+            "end_from_trigger": self.end_from_trigger,
+        }
+
+
+def _as_written(value: Any) -> Any:
+    """Turn enum members into plain strings and iterables into lists of a stable order, as XCom and DAGs need."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Iterable) and not isinstance(value, XComArg):
+        items = [_as_written(item) for item in value]
+        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
+    return value
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, XComArg) or (isinstance(value, str) and ("{{" in value or "{%" in value))
+
+
+def _flattened(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
+
+
+def _literals(categories: Any) -> list[Any] | None:
+    """Return what can be checked before templates are rendered; None if that is nothing."""
+    if categories is None or _is_template(categories) or not isinstance(categories, str | list):
+        return None
+    literals = [value for value in _flattened([categories]) if not _is_template(value)]
+    return literals if literals or not categories else None
