@@ -75,8 +75,9 @@ class ChartMogulError(Exception):
         self.may_have_acted = may_have_acted
         super().__init__(self.message)
 
-    def __str__(self) -> str:
-        """Say which request failed, how, and what to do."""
+    @property
+    def summary(self) -> str:
+        """Which request failed, and how."""
         parts = [self.message.rstrip(".")]
         if self.status is not None:
             parts.insert(0, f"HTTP {self.status}")
@@ -84,7 +85,11 @@ class ChartMogulError(Exception):
             parts.insert(0, f"{self.method} {self.path}")
         if self.param is not None:
             parts[-1] += f" (parameter: {self.param})"
-        return f"{': '.join(parts)}. {self.advice}".rstrip()
+        return f"{': '.join(parts)}."
+
+    def __str__(self) -> str:
+        """Say which request failed, how, and what to do."""
+        return f"{self.summary} {self.advice}".rstrip()
 
 
 class ChartMogulConfigurationError(ChartMogulError):
@@ -177,6 +182,7 @@ def error_from_response(
         error = ChartMogulInvalidRequestError
     else:
         error = ChartMogulInvalidResponseError
+        body = "the API promises no such answer, and redirects are not followed"
     message, param = _read_error_body(body)
     return error(
         message or "no message",

@@ -43,9 +43,9 @@ Sandbox        {{sandbox.url}}, ChartMogul's API for the connection chartmogul_d
 Component logs {{airflow.logs}}
 
 Trigger the DAG example_wait_until_won: its task wait_until_won ends once the opportunity is won. A finished
-task has the JSON under Storage and a link to the customer under Details. To keep you from waiting, the sandbox
-moves that opportunity on every {SECONDS_PER_CATEGORY} s (best_case, committed, won, best_case, ...), and sensors
-look every {SECONDS_BETWEEN_LOOKS} s.
+task has the JSON under Storage and a link to the customer under Details. To keep you from waiting, the
+sandbox moves that opportunity on every {SECONDS_PER_CATEGORY} s (best_case, committed, won, best_case, ...),
+and sensors look every {SECONDS_BETWEEN_LOOKS} s.
 """
 
 _COMPONENTS = {

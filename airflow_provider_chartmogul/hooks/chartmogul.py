@@ -164,7 +164,7 @@ class ChartMogulHook(BaseHook):
                 if retry >= max_retries or wait > _LONGEST_BACKOFF or not _is_retried(method, error):
                     raise
                 retry += 1
-                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error, wait, retry, max_retries)
+                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, max_retries)
             time.sleep(wait)
 
     def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[list[dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from base64 import b64decode, b64encode
@@ -171,7 +170,7 @@ def _date(query: Mapping[str, str], name: str) -> str | None:
 def _read_cursor(text: str) -> Position:
     try:
         match = _CURSOR.fullmatch(b64decode(text, validate=True).decode())
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         match = None
     created = clock.parse(match[1]) if match else None
     if match is None or created is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from enum import Enum, auto
 
@@ -53,7 +52,7 @@ class Keys:
         scheme, _, encoded = (authorization or "").partition(" ")
         try:
             user, colon, password = b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise Refusal(401, NO_VALID_KEY) from None
         access = {self._full: Access.FULL, self.read_only: Access.READ_ONLY, self.seatless: Access.NO_SEAT}
         if scheme.lower() != "basic" or not colon or password not in ("", user) or user not in access:

@@ -166,7 +166,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
                 awaited = self._awaited()
                 opportunity = self._hook.retrieve_opportunity(self.opportunity_uuid)
         except ChartMogulError as error:
-            self.log.warning("%s The wait goes on.", error)
+            self.log.warning("%s The wait goes on.", error.summary)
             # Without a baseline the triggerer could not tell a change that came while this error lasted.
             can_defer = can_defer and (self.target_categories is not None or baseline is not None)
         else:
