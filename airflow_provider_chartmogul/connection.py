@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "https://api.chartmogul.com"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_RETRIES = 5
+# Half of what ChartMogul allows an account, so that it stays usable for others.
+DEFAULT_MAX_CONCURRENT_REQUESTS = 10
+DEFAULT_MAX_REQUESTS_PER_SECOND = 20.0
 
 _API_KEY = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -34,6 +37,8 @@ class ConnectionSettings:
     :param api_key: ChartMogul API key
     :param timeout: seconds that a request waits for the connection, and again for each part of the answer
     :param max_retries: how often a failed request is sent again, at most
+    :param max_concurrent_requests: how many requests of all the waits in a triggerer are under way at once, at most
+    :param max_requests_per_second: how many requests all the waits in a triggerer send in a second, at most
     """
 
     base_url: str
@@ -41,6 +46,8 @@ class ConnectionSettings:
     api_key: str = field(repr=False)
     timeout: float = DEFAULT_TIMEOUT
     max_retries: int = DEFAULT_MAX_RETRIES
+    max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
+    max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
 
     def without_api_key(self, text: str) -> str:
         """Take the API key, and the header made of it, out of a text that came from elsewhere."""
@@ -61,13 +68,19 @@ class ConnectionSettings:
             extra = connection.extra_dejson
             if not isinstance(extra, dict):
                 raise ValueError("extra: expected a JSON object")
-            timeout = _read_number(extra, "timeout", DEFAULT_TIMEOUT)
-            if timeout == 0:
-                raise ValueError("extra field timeout: expected more than 0 seconds")
-            max_retries = _read_number(extra, "max_retries", DEFAULT_MAX_RETRIES)
-            if not max_retries.is_integer():
-                raise ValueError(f"extra field max_retries: expected a whole number, not {max_retries}")
-            return cls(base_url, is_loopback, _read_api_key(connection), timeout, int(max_retries))
+            return cls(
+                base_url=base_url,
+                is_loopback=is_loopback,
+                api_key=_read_api_key(connection),
+                timeout=_read_number(extra, "timeout", DEFAULT_TIMEOUT, minimum=0.001),
+                max_retries=_read_integer(extra, "max_retries", DEFAULT_MAX_RETRIES, minimum=0),
+                max_concurrent_requests=_read_integer(
+                    extra, "max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, minimum=1
+                ),
+                max_requests_per_second=_read_number(
+                    extra, "max_requests_per_second", DEFAULT_MAX_REQUESTS_PER_SECOND, minimum=0.001
+                ),
+            )
         except ValueError as error:
             message = f"Airflow connection {connection.conn_id!r}, {error}"
             raise ChartMogulConfigurationError(message) from None
@@ -113,16 +126,21 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _read_number(extra: dict[str, Any], name: str, default: float) -> float:
+def _read_number(extra: dict[str, Any], name: str, default: float, *, minimum: float) -> float:
     value = extra.get(name)
     if value is None or value == "":
-        return float(default)
+        return default
     try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"extra field {name}: expected a number, not {value!r}") from None
-    if not math.isfinite(number) or number < 0:
-        raise ValueError(f"extra field {name}: expected a number from 0 up, not {value!r}")
+        number = math.nan
+    if not math.isfinite(number) or number < minimum:
+        raise ValueError(f"extra field {name}: expected a number from {minimum} up, not {value!r}")
     return number
+
+
+def _read_integer(extra: dict[str, Any], name: str, default: int, *, minimum: int) -> int:
+    number = _read_number(extra, name, default, minimum=minimum)
+    if not float(number).is_integer():
+        raise ValueError(f"extra field {name}: expected a whole number, not {number}")
+    return int(number)

@@ -75,9 +75,7 @@ def try_wheel(wheel: Path, constraints: str) -> None:
             "; ".join(f"import {PACKAGE}.{name}" for name in DAG_FACING_MODULES),
             environment=environment,
         )
-        providers = run(
-            python, "-m", "airflow", "providers", "list", "--output", "json", environment=environment
-        )
+        providers = run(python, "-m", "airflow", "providers", "list", "--output", "json", environment=environment)
         if not any(provider["package_name"] == DISTRIBUTION for provider in json.loads(providers)):
             sys.exit(f"`airflow providers list` does not show {DISTRIBUTION}:\n{providers}")
         print(run(python, "-m", "airflow", "providers", "get", DISTRIBUTION, environment=environment))

@@ -12,12 +12,13 @@ import time
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from signal import SIGKILL
 from subprocess import PIPE
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from isolation import (
-    ProcessGroup,
+    Command,
     airflow_command,
     airflow_environment,
     interrupt_on_signals,
@@ -63,8 +64,8 @@ class Airflow:
         name = " ".join(("airflow", *arguments))
         self.output.append(f"$ {name}\n")
         deadline = time.monotonic() + SECONDS_ALLOWED
-        with ProcessGroup(airflow_command(*arguments), self._environment, PIPE) as command:
-            alarm = threading.Timer(SECONDS_ALLOWED, command.kill)
+        with Command(airflow_command(*arguments), self._environment, PIPE) as command:
+            alarm = threading.Timer(SECONDS_ALLOWED, command.send, [SIGKILL])
             alarm.start()
             try:
                 yield self._kept(command.lines)

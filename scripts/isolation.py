@@ -13,6 +13,8 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import FrameType
@@ -21,8 +23,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Everything else stays out: AIRFLOW__*, AIRFLOW_CONN_*, PYTHONPATH, HTTP_PROXY, ...
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
-
-_SECONDS_UNTIL_KILLED = 5.0
 
 _POKE_INTERVAL_POLICY = """\
 # A cluster policy: Airflow calls it for every task it loads.
@@ -84,18 +84,20 @@ def interrupt_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
-class ProcessGroup:
+class Command:
     """
-    A command and all the processes it starts; leaving its context ends them all.
+    A running command and all the processes it starts; leaving its context ends them all.
 
-    :param command: the command line
+    They are told by their session. Their process group would not do: Airflow gives each task one of its own.
+
+    :param arguments: the command line
     :param environment: all of its environment variables
     :param output: where stdout and stderr go: an open file, or ``PIPE`` to read them from ``lines``
     """
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], output: IO[str] | int) -> None:
+    def __init__(self, arguments: Sequence[str], environment: dict[str, str], output: IO[str] | int) -> None:
         self._process = subprocess.Popen(
-            command,
+            arguments,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -109,7 +111,7 @@ class ProcessGroup:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        stop_all([self])
 
     @property
     def lines(self) -> IO[str]:
@@ -126,53 +128,36 @@ class ProcessGroup:
         """Wait until the command has ended and return its exit code."""
         return self._process.wait()
 
-    def terminate(self) -> None:
-        """Ask all processes of the group to end."""
-        self._signal(signal.SIGTERM)
+    def is_alive(self) -> bool:
+        """Tell whether any of its processes is running."""
+        self._process.poll()
+        return bool(self._pids())
 
-    def kill(self) -> None:
-        """End all processes of the group by force."""
-        self._signal(signal.SIGKILL)
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    def stop(self, grace: float = 5.0) -> None:
-        """
-        End all processes of the group, by force where asking does not help.
+    def _pids(self) -> list[int]:
+        found = []
+        for pid in psutil.pids():
+            with contextlib.suppress(PermissionError, ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(pid) == self._process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                    found.append(pid)
+        return found
 
-        :param grace: how long, in seconds, they may take to end by themselves
-        """
-        self.terminate()
-        if not self._gone_within(grace):
-            self.kill()
-            self._gone_within(_SECONDS_UNTIL_KILLED)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
-    def _gone_within(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while True:
-            self._process.poll()  # reaps the command itself, which otherwise stays in the group as a zombie
-            try:
-                os.killpg(self._process.pid, 0)
-            except ProcessLookupError:
-                return True
-            if time.monotonic() > deadline:
-                return False
+def stop_all(commands: Iterable[Command], grace: float = 5.0) -> None:
+    """
+    End commands with all their processes, by force where asking does not help.
+
+    :param grace: how long, in seconds, they may take to end by themselves
+    """
+    alive = list(commands)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for command in alive:
+            command.send(number)
+        deadline = time.monotonic() + grace
+        while (alive := [command for command in alive if command.is_alive()]) and time.monotonic() < deadline:
             time.sleep(0.05)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
-
-
-def stop_all(groups: Iterable[ProcessGroup], grace: float = 5.0) -> None:
-    """
-    End several process groups at the same time.
-
-    :param grace: how long, in seconds, they may take together to end by themselves
-    """
-    groups = list(groups)
-    for group in groups:
-        group.terminate()
-    deadline = time.monotonic() + grace
-    for group in groups:
-        group.stop(max(0.0, deadline - time.monotonic()))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 from isolation import (
     REPOSITORY,
-    ProcessGroup,
+    Command,
     airflow_command,
     airflow_environment,
     interrupt_on_signals,
@@ -98,6 +98,7 @@ class LocalAirflow:
             API__PORT=str(port),
             API_AUTH__JWT_SECRET=secrets.token_hex(64),
             CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+            CORE__PARALLELISM="4",
             CORE__EXECUTION_API_SERVER_URL=f"{self.url}/execution/",
             CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             CORE__TEST_CONNECTION="Enabled",
@@ -105,7 +106,7 @@ class LocalAirflow:
             SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0.1",
             **settings,
         )
-        self._running: dict[str, ProcessGroup] = {}
+        self._running: dict[str, Command] = {}
         self._stack = contextlib.ExitStack()
         self._session = requests.Session()
         self._session.trust_env = False
@@ -120,7 +121,7 @@ class LocalAirflow:
             stack.callback(lambda: stop_all(self._running.values()))
             for name, arguments in _COMPONENTS.items():
                 with self._log(name).open("w") as log:
-                    self._running[name] = ProcessGroup(airflow_command(*arguments), self._environment, log)
+                    self._running[name] = Command(airflow_command(*arguments), self._environment, log)
             self._wait_until_healthy()
             self._stack = stack.pop_all()
         return self
@@ -148,11 +149,9 @@ class LocalAirflow:
 
         :raises LocalAirflowError: if one has ended, with the end of its log
         """
-        for name, group in self._running.items():
-            if group.exit_code() is not None:
-                raise LocalAirflowError(
-                    f"{name} ended with exit code {group.exit_code()}. {self._end_of_log(name)}"
-                )
+        for name, command in self._running.items():
+            if (exit_code := command.exit_code()) is not None:
+                raise LocalAirflowError(f"{name} ended with exit code {exit_code}. {self._end_of_log(name)}")
 
     def _claim_home(self, stack: contextlib.ExitStack) -> None:
         with socket.socket() as probe:
@@ -180,9 +179,9 @@ class LocalAirflow:
     def _run_once(self, *arguments: str) -> None:
         name = arguments[0]
         with self._log(name).open("a") as log:
-            group = ProcessGroup(airflow_command(*arguments), self._environment, log)
-        with group:
-            if group.wait() != 0:
+            command = Command(airflow_command(*arguments), self._environment, log)
+        with command:
+            if command.wait() != 0:
                 raise LocalAirflowError(f"airflow {' '.join(arguments)} failed. {self._end_of_log(name)}")
 
     def _store_connections(self) -> None:

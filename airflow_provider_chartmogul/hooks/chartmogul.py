@@ -7,6 +7,7 @@ import json as jsonlib
 import random
 import re
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -28,14 +29,14 @@ from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_i
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import requests
 
 _PAGE_SIZE = 200  # the API's default and maximum
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
-_LONGEST_BACKOFF = 60.0  # seconds
+LONGEST_BACKOFF = 60.0  # seconds
 _ENDPOINT = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*")
 
 
@@ -102,15 +103,7 @@ class ChartMogulHook(BaseHook):
 
     @cached_property
     def _session(self) -> requests.Session:
-        import requests
-        from airflow import __version__ as airflow_version
-
-        session = requests.Session()
-        session.auth = (self._settings.api_key, "")
-        session.headers["User-Agent"] = f"airflow-provider-chartmogul/{__version__} apache-airflow/{airflow_version}"
-        # A proxy cannot reach this machine's loopback, and must not be shown a key that is on its way there.
-        session.trust_env = not self._settings.is_loopback
-        return session
+        return _new_session(self._settings)
 
     @property
     def host(self) -> str:
@@ -125,11 +118,17 @@ class ChartMogulHook(BaseHook):
         """
         return self._session
 
+    def reconnect(self) -> ConnectionSettings:
+        """Look the connection up anew and use it from the next request on; return what it says."""
+        self.close()
+        self._settings = ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
+        self._session = _new_session(self._settings)
+        return self._settings
+
     def close(self) -> None:
-        """Close the session and forget the connection; the next request looks it up anew."""
+        """Close the session; the next request opens another."""
         if session := self.__dict__.pop("_session", None):
             session.close()
-        self.__dict__.pop("_settings", None)
 
     def request(
         self,
@@ -160,39 +159,21 @@ class ChartMogulHook(BaseHook):
                 return self._send(method, endpoint, params, body)
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
-                wait = _wait_before_retry(retry, error.retry_after)
-                if retry >= max_retries or wait > _LONGEST_BACKOFF or not _is_retried(method, error):
+                wait = wait_before_retry(retry, error.retry_after)
+                if retry >= max_retries or wait > LONGEST_BACKOFF or not _is_retried(method, error):
                     raise
                 retry += 1
                 self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, max_retries)
             time.sleep(wait)
 
-    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[list[dict[str, Any]]]:
+    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Pages:
         """
-        Yield the pages of a list endpoint, each requested when it is asked for.
+        Return the pages of a list endpoint, each requested when it is asked for.
 
         :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
         :param params: query parameters; ``per_page`` is 200 unless given
-        :raises ChartMogulInvalidResponseError: if the answer is not a page, or its cursor does not move on
         """
-        query = {"per_page": _PAGE_SIZE, **(params or {})}
-        cursors = {query.get("cursor")}
-        while True:
-            answer = self.request("GET", endpoint, params=query)
-            entries = _entries_of(answer, endpoint)
-            yield entries
-            # The last page has a cursor too, so only `has_more` says whether another one follows.
-            if not answer.get("has_more"):
-                return
-            cursor = answer.get("cursor")
-            if not cursor or cursor in cursors:
-                raise ChartMogulInvalidResponseError(
-                    "the list does not end: has_more is true, but the cursor does not move on",
-                    method="GET",
-                    path=f"/v1/{endpoint}",
-                )
-            cursors.add(cursor)
-            query["cursor"] = cursor
+        return Pages(self, endpoint, params)
 
     def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list endpoint one by one; see :meth:`pages`."""
@@ -310,17 +291,67 @@ class ChartMogulHook(BaseHook):
             ) from None
 
 
+class Pages(Iterator[list[dict[str, Any]]]):
+    """
+    The pages of a list endpoint, one after the other.
+
+    A page that could not be had can be asked for again: an error does not end the iteration.
+
+    :raises ChartMogulInvalidResponseError: if an answer is not a page, or its cursor does not move on
+    """
+
+    def __init__(self, hook: ChartMogulHook, endpoint: str, params: Mapping[str, Any] | None = None) -> None:
+        self.is_finished = False
+        self._hook = hook
+        self._endpoint = endpoint
+        self._query = {"per_page": _PAGE_SIZE, **(params or {})}
+        self._cursors = {self._query.get("cursor")}
+
+    def __next__(self) -> list[dict[str, Any]]:
+        if self.is_finished:
+            raise StopIteration
+        page = self._hook.request("GET", self._endpoint, params=self._query)
+        entries = self._entries_of(page)
+        # The last page has a cursor too, so only `has_more` says whether another one follows.
+        if not page.get("has_more"):
+            self.is_finished = True
+            return entries
+        cursor = page.get("cursor")
+        if not cursor or cursor in self._cursors:
+            raise self._error("the list does not end: has_more is true, but the cursor does not move on")
+        self._cursors.add(cursor)
+        self._query["cursor"] = cursor
+        return entries
+
+    def _entries_of(self, page: Any) -> list[dict[str, Any]]:
+        """Return the only list of a page: ``entries``, or on older endpoints named like the objects in it."""
+        lists = [value for value in page.values() if isinstance(value, list)] if isinstance(page, dict) else []
+        if len(lists) != 1 or not all(isinstance(entry, dict) for entry in lists[0]):
+            raise self._error("expected a page of a list")
+        return lists[0]
+
+    def _error(self, message: str) -> ChartMogulInvalidResponseError:
+        return ChartMogulInvalidResponseError(message, method="GET", path=f"/v1/{self._endpoint}")
+
+
+def _new_session(settings: ConnectionSettings) -> requests.Session:
+    import requests
+    from airflow import __version__ as airflow_version
+
+    session = requests.Session()
+    session.auth = (settings.api_key, "")
+    session.headers["User-Agent"] = f"airflow-provider-chartmogul/{__version__} apache-airflow/{airflow_version}"
+    # A proxy cannot reach this machine's loopback, and must not be shown a key that is on its way there.
+    session.trust_env = not settings.is_loopback
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=settings.max_concurrent_requests)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
 def _connection_type() -> dict[str, Any]:
     connection_types = cast("list[dict[str, Any]]", get_provider_info()["connection-types"])
     return connection_types[0]
-
-
-def _entries_of(page: Any, endpoint: str) -> list[dict[str, Any]]:
-    """Return the only list of a page: ``entries``, or on older endpoints named like the objects in it."""
-    lists = [value for value in page.values() if isinstance(value, list)] if isinstance(page, dict) else []
-    if len(lists) != 1 or not all(isinstance(entry, dict) for entry in lists[0]):
-        raise ChartMogulInvalidResponseError("expected a page of a list", method="GET", path=f"/v1/{endpoint}")
-    return lists[0]
 
 
 def _opportunity_of(answer: Any, method: str, endpoint: str) -> dict[str, Any]:
@@ -337,11 +368,11 @@ def _is_retried(method: str, error: ChartMogulError) -> bool:
     return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
 
 
-def _wait_before_retry(retry: int, retry_after: float | None) -> float:
+def wait_before_retry(retry: int, retry_after: float | None) -> float:
     """Return seconds to wait, in part at random so that what failed together does not return together."""
     if retry_after is not None:
         return retry_after + random.uniform(0, min(retry_after, 1))
-    return min(_FIRST_BACKOFF * 2.0**retry, _LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
+    return min(_FIRST_BACKOFF * 2.0**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
 
 
 def _retry_after(response: requests.Response) -> float | None:
