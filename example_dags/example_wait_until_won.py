@@ -26,7 +26,9 @@ from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastC
     schedule=None,
     params={
         "opportunity_uuid": Param(
-            "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc", type="string", title="Opportunity UUID"
+            "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",
+            type="string",
+            title="Opportunity UUID",
         ),
     },
     tags=["chartmogul"],

@@ -69,16 +69,13 @@ def try_wheel(wheel: Path, constraints: str) -> None:
         python = str(Path(scratch) / "venv" / "bin" / "python")
         run(python, "-m", "pip", "install", "--constraint", constraints, str(wheel))
         environment = airflow_environment(Path(scratch) / "airflow")
-        run(
-            python,
-            "-c",
-            "; ".join(f"import {PACKAGE}.{name}" for name in DAG_FACING_MODULES),
-            environment=environment,
-        )
-        providers = run(python, "-m", "airflow", "providers", "list", "--output", "json", environment=environment)
-        if not any(provider["package_name"] == DISTRIBUTION for provider in json.loads(providers)):
-            sys.exit(f"`airflow providers list` does not show {DISTRIBUTION}:\n{providers}")
-        print(run(python, "-m", "airflow", "providers", "get", DISTRIBUTION, environment=environment))
+        imports = "; ".join(f"import {PACKAGE}.{name}" for name in DAG_FACING_MODULES)
+        run(python, "-c", imports, environment=environment)
+        airflow_providers = (python, "-m", "airflow", "providers")
+        listed = run(*airflow_providers, "list", "--output", "json", environment=environment)
+        if DISTRIBUTION not in {provider["package_name"] for provider in json.loads(listed)}:
+            sys.exit(f"`airflow providers list` does not show {DISTRIBUTION}:\n{listed}")
+        print(run(*airflow_providers, "get", DISTRIBUTION, environment=environment))
 
 
 def main() -> None:

@@ -140,12 +140,13 @@ class Command:
                 os.kill(pid, number)
 
     def _pids(self) -> list[int]:
-        found = []
-        for pid in psutil.pids():
-            with contextlib.suppress(PermissionError, ProcessLookupError, psutil.NoSuchProcess):
-                if os.getsid(pid) == self._process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    found.append(pid)
-        return found
+        return [pid for pid in psutil.pids() if self._started(pid)]
+
+    def _started(self, pid: int) -> bool:
+        try:
+            return os.getsid(pid) == self._process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except (PermissionError, ProcessLookupError, psutil.NoSuchProcess):
+            return False
 
 
 def stop_all(commands: Iterable[Command], grace: float = 5.0) -> None:
