@@ -121,7 +121,8 @@ def show(airflow: Airflow, sandbox: Sandbox) -> None:
             if pulled is None and found["module"] == "sensors":
                 pulled = airflow.result("retrieve_opportunity")
                 say("\n" + indent(json.dumps(pulled, indent=2), " " * 5))
-                say(f"\n   Task wait_until_won, which here looks every {SECONDS_BETWEEN_LOOKS} s")
+                say(f"\n   Task wait_until_won, which looks every {SECONDS_BETWEEN_LOOKS} s in this demo;")
+                say("   meanwhile the sandbox moves the opportunity on")
                 sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "won", every=SECONDS_PER_CATEGORY)
             say(f"     {found['time']}  {found['message']}")
     if pulled is None:
@@ -139,27 +140,39 @@ def show(airflow: Airflow, sandbox: Sandbox) -> None:
         raise DemoError(f"The last task says {announced!r}.")
 
 
-def main() -> int:
-    """Run the demo and return its exit code."""
-    interrupt_on_signals()
-    started = time.monotonic()
+def demonstrate() -> None:
+    """
+    Prepare a scratch folder and a sandbox, and show the DAG; with all that Airflow said if anything goes wrong.
+
+    :raises DemoError: if anything is not as it should be
+    """
     with tempfile.TemporaryDirectory(prefix="chartmogul-demo-") as scratch, Sandbox() as sandbox:
         home = Path(scratch)
         shorten_poke_intervals(home, SECONDS_BETWEEN_LOOKS)
         airflow = Airflow(home, sandbox.connection_json)
-        say(f"Airflow {version('apache-airflow')} in a scratch folder, ChartMogul's sandbox at {sandbox.url}")
+        say(f"This runs example_dags/{DAG_ID}.py on Airflow {version('apache-airflow')} in a scratch folder.")
+        say(f"The sandbox, at {sandbox.url}, stands in for ChartMogul.")
         try:
             show(airflow, sandbox)
-        except DemoError as error:
+        except Exception:
             say("\nThe complete output of Airflow:\n")
             say("".join(airflow.output))
-            say(f"The demo failed. {error}")
-            return 1
-        except KeyboardInterrupt:
-            say("\nInterrupted.")
-            return 130
-    say(f"\nDone in {time.monotonic() - started:.0f} s. The DAG is in example_dags/{DAG_ID}.py;")
-    say("`make airflow` starts a complete Airflow to click around in.")
+            raise
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    interrupt_on_signals()
+    started = time.monotonic()
+    try:
+        demonstrate()
+    except DemoError as error:
+        say(f"The demo failed. {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("\nInterrupted.")
+        return 130
+    say(f"\nDone in {time.monotonic() - started:.0f} s. To click around in a complete Airflow: make airflow")
     return 0
 
 

@@ -144,7 +144,8 @@ class Command:
 
     def _started(self, pid: int) -> bool:
         try:
-            return os.getsid(pid) == self._process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+            is_ours = os.getsid(pid) == self._process.pid
+            return is_ours and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         except (PermissionError, ProcessLookupError, psutil.NoSuchProcess):
             return False
 
