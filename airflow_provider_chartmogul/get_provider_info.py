@@ -32,13 +32,19 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_chartmogul.sensors.opportunity"],
             }
         ],
+        "triggers": [
+            {
+                "integration-name": "ChartMogul",
+                "python-modules": ["airflow_provider_chartmogul.triggers.opportunity"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "chartmogul",
                 "hook-class-name": "airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook",
                 "hook-name": "ChartMogul",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    "hidden-fields": ["login", "port", "schema"],
                     "relabeling": {"password": "API key"},
                     "placeholders": {
                         "host": "https://api.chartmogul.com",

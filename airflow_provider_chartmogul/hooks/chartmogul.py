@@ -120,10 +120,10 @@ class ChartMogulHook(BaseHook):
 
     def reconnect(self) -> ConnectionSettings:
         """Look the connection up anew and use it from the next request on; return what it says."""
+        settings = ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
         self.close()
-        self._settings = ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
-        self._session = _new_session(self._settings)
-        return self._settings
+        self._settings, self._session = settings, _new_session(settings)
+        return settings
 
     def close(self) -> None:
         """Close the session; the next request opens another."""

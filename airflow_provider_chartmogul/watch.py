@@ -1,0 +1,244 @@
+"""
+One polling loop for all waits of a process that share an Airflow connection and an interval.
+
+ChartMogul cannot tell anybody that an opportunity changed, its list has no filter for it, and 200 opportunities come
+with one request. So what waits alone costs as many requests as what waits together with 199 others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulError,
+    ChartMogulInvalidRequestError,
+    ChartMogulNotFoundError,
+)
+from airflow_provider_chartmogul.paced_connection import PacedConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_INTERVAL = 0.1  # seconds; with 0 the loop would never rest
+_LONGEST_GATHERING = 1.0  # seconds in which a new loop waits for others to join, as after a triggerer's restart
+_ASSUMED_PAGES = 5  # of the list, until a sweep has told
+_ROUNDS_BETWEEN_SWEEPS = 100  # after so many, what the last sweep told is out of date
+_LONGEST_BACKOFF = 60.0  # seconds
+_FAILURES_IN_A_ROUND = 10  # without any success, after which the rest is not tried
+_WAKE_UPS_AT_ONCE = 50  # so that the event loop comes to other things in between
+
+_watches: dict[tuple[asyncio.AbstractEventLoop, str, float], _Watch] = {}
+_connections: dict[tuple[asyncio.AbstractEventLoop, str], PacedConnection] = {}
+
+
+class Waiter:
+    """
+    One wait for news of an opportunity; a context manager that joins the polling loop and leaves it.
+
+    :param opportunity_uuid: the opportunity's UUID
+    :param chartmogul_conn_id: the Airflow connection to use
+    :param interval: seconds between two looks at the opportunity
+    """
+
+    __slots__ = ("_category", "_has_looked", "_in_trouble", "_key", "_news", "opportunity_uuid")
+
+    def __init__(self, opportunity_uuid: str, *, chartmogul_conn_id: str, interval: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.opportunity_uuid = opportunity_uuid
+        self._key = (loop, chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
+        self._news: asyncio.Future[dict[str, Any] | Exception] = loop.create_future()
+        self._category: str | None = None
+        self._has_looked = False
+        self._in_trouble = False
+
+    def __enter__(self) -> Self:
+        if self._key not in _watches:
+            _watches[self._key] = _Watch(*self._key)
+        _watches[self._key].join(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _watches[self._key].leave(self)
+
+    async def news(self) -> dict[str, Any] | Exception:
+        """
+        Return what the loop saw when there is something to tell; of what came meanwhile only the latest.
+
+        :return: the opportunity's JSON: at the first look, after its forecast category changed, and after the end of
+            an error; or an error: a transient one when it begins, a permanent one, after which no news come
+        """
+        news = await self._news
+        self._news = asyncio.get_running_loop().create_future()
+        return news
+
+    def see(self, opportunity: dict[str, Any]) -> bool:
+        """Take a look at the opportunity; return whether that is news."""
+        category = opportunity.get("forecast_category")
+        if self._has_looked and category == self._category and not self._in_trouble:
+            return False
+        self._has_looked, self._category, self._in_trouble = True, category, False
+        self._tell(opportunity)
+        return True
+
+    def fail(self, error: Exception) -> bool:
+        """Hear of an error; return whether that is news."""
+        if self._in_trouble and isinstance(error, ChartMogulError) and error.transient:
+            return False
+        self._in_trouble = True
+        self._tell(error)
+        return True
+
+    def _tell(self, news: dict[str, Any] | Exception) -> None:
+        if self._news.done():
+            self._news = asyncio.get_running_loop().create_future()
+        self._news.set_result(news)
+
+
+class _Watch:
+    """The polling loop. It runs as long as somebody waits."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, chartmogul_conn_id: str, interval: float) -> None:
+        self._key = (loop, chartmogul_conn_id, interval)
+        self._interval = interval
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._wake_ups = 0
+        self._pages = _ASSUMED_PAGES
+        self._rounds_since_sweep = 0
+        connection = _connections.get((loop, chartmogul_conn_id)) or PacedConnection(chartmogul_conn_id)
+        _connections[loop, chartmogul_conn_id] = connection
+        connection.users += 1
+        self._connection = connection
+        # In a context of its own: in the first waiter's, all that the loop logs would go to that waiter's task log.
+        self._task = loop.create_task(self._run(), context=contextvars.Context())
+
+    def join(self, waiter: Waiter) -> None:
+        self._waiters.setdefault(waiter.opportunity_uuid, []).append(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        waiters = self._waiters[waiter.opportunity_uuid]
+        waiters.remove(waiter)
+        if not waiters:
+            del self._waiters[waiter.opportunity_uuid]
+        if not self._waiters:
+            self._close()
+
+    def _close(self) -> None:
+        self._task.cancel()
+        del _watches[self._key]
+        self._connection.users -= 1
+        if not self._connection.users:
+            self._connection.close()
+            del _connections[self._key[:2]]
+
+    async def _run(self) -> None:
+        await asyncio.sleep(min(_LONGEST_GATHERING, self._interval / 10))
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        failures = 0
+        while True:
+            try:
+                await self._look()
+            except Exception as error:
+                failures += 1
+                if isinstance(error, ChartMogulError):
+                    log.warning("%s", error)
+                else:
+                    log.exception("The polling loop has a defect; the waits that it serves end.")
+                await self._fail(self._waiters, error)
+                backoff = min(2.0**failures, max(self._interval, _LONGEST_BACKOFF))
+                await asyncio.sleep(max(backoff, getattr(error, "retry_after", None) or 0))
+            else:
+                failures = 0
+                # Counted from the start, so that slow rounds neither shift the beat nor are made up for.
+                await asyncio.sleep(self._interval - (clock() - start) % self._interval)
+
+    async def _look(self) -> None:
+        """Look at every opportunity that is waited for, in as few requests as are known to do it."""
+        wanted = set(self._waiters)
+        if len(wanted) > self._pages:
+            wanted = await self._sweep(wanted)
+            self._rounds_since_sweep = 0
+        else:
+            self._rounds_since_sweep += 1
+            if self._rounds_since_sweep == _ROUNDS_BETWEEN_SWEEPS:
+                self._pages = _ASSUMED_PAGES
+        await self._look_singly(wanted)
+
+    async def _sweep(self, wanted: set[str]) -> set[str]:
+        """Read the list until all wanted ones were seen; return those that were not."""
+        pages = self._connection.hook.pages("opportunities")
+        unseen = set(wanted)
+        for read in range(1, len(wanted) + 1):
+            for opportunity in await self._connection.call(next, pages):
+                unseen.discard(opportunity.get("uuid", ""))
+                await self._see(opportunity.get("uuid", ""), opportunity)
+            if not unseen or pages.is_finished:
+                self._pages = read
+                return unseen
+        # The list is longer than all of them looked at singly; that is not tried again until they are many more.
+        self._pages = 2 * len(wanted)
+        return unseen
+
+    async def _look_singly(self, uuids: set[str]) -> None:
+        outcome = _Outcome()
+        remaining = iter(uuids)
+        await self._connection.connect()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(uuids), self._connection.concurrency)):
+                    group.create_task(self._work_through(remaining, outcome))
+        except ExceptionGroup as group_of_errors:
+            raise group_of_errors.exceptions[0] from None
+        if outcome.error and not outcome.successes:
+            raise outcome.error
+
+    async def _work_through(self, uuids: Iterator[str], outcome: _Outcome) -> None:
+        hook = self._connection.hook
+        for uuid in uuids:
+            try:
+                opportunity = await self._connection.call(hook.retrieve_opportunity, uuid)
+            except (ChartMogulNotFoundError, ChartMogulInvalidRequestError) as error:
+                outcome.successes += 1
+                await self._fail([uuid], error)
+            except ChartMogulError as error:
+                outcome.failures += 1
+                outcome.error = error
+                if not error.transient or (outcome.failures == _FAILURES_IN_A_ROUND and not outcome.successes):
+                    raise
+                await self._fail([uuid], error)
+            else:
+                outcome.successes += 1
+                await self._see(uuid, opportunity)
+
+    async def _see(self, uuid: str, opportunity: dict[str, Any]) -> None:
+        for waiter in list(self._waiters.get(uuid, ())):
+            if waiter.see(opportunity):
+                await self._let_others_run()
+
+    async def _fail(self, uuids: Iterable[str], error: Exception) -> None:
+        for waiter in [waiter for uuid in list(uuids) for waiter in self._waiters.get(uuid, ())]:
+            if waiter.fail(error):
+                await self._let_others_run()
+
+    async def _let_others_run(self) -> None:
+        self._wake_ups += 1
+        if self._wake_ups % _WAKE_UPS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+@dataclass
+class _Outcome:
+    """How the single looks of a round went. An opportunity that is gone counts as seen."""
+
+    successes: int = 0
+    failures: int = 0
+    error: ChartMogulError | None = None
