@@ -142,7 +142,7 @@ def show(airflow: Airflow, sandbox: Sandbox) -> None:
 
 def demonstrate() -> None:
     """
-    Prepare a scratch folder and a sandbox, and show the DAG; with all that Airflow said if anything goes wrong.
+    Prepare a scratch folder and a sandbox, and show the DAG, or all that Airflow said if that fails.
 
     :raises DemoError: if anything is not as it should be
     """
