@@ -159,7 +159,7 @@ class LocalAirflow:
             try:
                 probe.bind(("127.0.0.1", self.port))
             except OSError as error:
-                raise LocalAirflowError(f"Cannot use port {self.port}: {error.strerror}. Choose another one.") from None
+                raise LocalAirflowError(f"Cannot use port {self.port}: {error.strerror}.") from None
         self.home.mkdir(parents=True, exist_ok=True)
         lock_file = self.home / "lock"
         if any(self.home.iterdir()) and not lock_file.exists():
@@ -235,7 +235,7 @@ def main() -> int:
     port = parser.parse_args().port
 
     interrupt_on_signals()
-    print(f"Starting Airflow {version('apache-airflow')}, which takes some 20 s. Ctrl-C stops it.", flush=True)
+    print(f"Starting Airflow {version('apache-airflow')}, in some 20 s. Ctrl-C stops it.", flush=True)
     try:
         with (
             Sandbox(opportunities=25) as sandbox,
