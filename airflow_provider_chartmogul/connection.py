@@ -107,7 +107,8 @@ def _read_base_url(connection: Connection) -> tuple[str, bool]:
         raise ValueError("host: must not hold a user name or key; put the API key in the password field")
     is_ipv6 = ":" in host
     path = url.path.rstrip("/").removesuffix("/v1")
-    is_well_formed = (is_ipv6 or _HOST_NAME.fullmatch(host)) and _URL_PATH.fullmatch(path)
+    # urlsplit leaves out line breaks and tabs, and so would make another host of two lines.
+    is_well_formed = given.isprintable() and (is_ipv6 or _HOST_NAME.fullmatch(host)) and _URL_PATH.fullmatch(path)
     if url.scheme not in ("https", "http") or url.query or url.fragment or not is_well_formed:
         raise ValueError(f"host: expected an address like {DEFAULT_HOST}")
     is_loopback = _is_loopback(host)
