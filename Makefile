@@ -1,5 +1,6 @@
 # Needs make and a Python from 3.11 to 3.13 with its venv module; everything else comes into $(VENV).
-#   make test AIRFLOW=2.11.2 PYTHON=python3.12    another Airflow, another Python; constraints/ has the versions
+#   make test AIRFLOW=2.11.2 PYTHON=python3.12    with another Airflow, of those in constraints/, and another Python
+# The demo and `make airflow` are for the newest Airflow.
 
 AIRFLOW := 3.3.2
 PYTHON ?=
