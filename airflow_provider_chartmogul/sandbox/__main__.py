@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve a local ChartMogul API on 127.0.0.1 until Ctrl-C.",
     )
     parser.add_argument("--port", type=_port, default=8765, help="0 for any free port (default: %(default)s)")
-    parser.add_argument(
-        "--api-key", default="sandbox-api-key", help="the key to accept (default: %(default)s)"
-    )
+    parser.add_argument("--api-key", default="sandbox-api-key", help="the key to accept (default: %(default)s)")
     parser.add_argument(
         "--opportunities", type=_count, default=25, metavar="N", help="to start with (default: %(default)s)"
     )
@@ -128,9 +126,7 @@ def _introduce(sandbox: Sandbox) -> None:
 
 
 def _advance_one(sandbox: Sandbox, dice: random.Random) -> None:
-    still_open = [
-        opportunity for opportunity in sandbox.opportunities if opportunity["forecast_category"] in _NEXT
-    ]
+    still_open = [opportunity for opportunity in sandbox.opportunities if opportunity["forecast_category"] in _NEXT]
     if not still_open:
         return
     chosen = dice.choice(still_open)

@@ -19,8 +19,8 @@ from airflow_provider_chartmogul.sandbox.generate import EXAMPLE_CUSTOMER_UUID, 
 from airflow_provider_chartmogul.sandbox.stages import (
     PIPELINES,
     STAGE_OF_CATEGORY,
-    STAGE_UNKNOWN,
     STAGES,
+    stage_named,
 )
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ class Account:
         self._step_numbers = itertools.count()
         self._pipelines = {name: set(STAGES) for name in PIPELINES}
         self._sorted = [
-            _Record(Position(created, fields["uuid"]), fields)
-            for created, fields in generate(seed, opportunities)
+            _Record(Position(created, fields["uuid"]), fields) for created, fields in generate(seed, opportunities)
         ]
         self._sorted.reverse()
         self._by_uuid = {record.fields["uuid"]: record for record in self._sorted}
@@ -260,7 +259,7 @@ class Account:
         stage_name = given.get("pipeline_stage")
         if stage_name is None:
             stage_name = STAGE_OF_CATEGORY.get(str(given.get("forecast_category")), "Discovery")
-        stage = STAGES.get(str(stage_name), STAGE_UNKNOWN)
+        stage = stage_named(stage_name)
         return {
             "uuid": clock.time_based_uuid(created, self._random),
             "customer_uuid": EXAMPLE_CUSTOMER_UUID,

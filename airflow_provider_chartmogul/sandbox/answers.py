@@ -45,9 +45,7 @@ class Refusal(Exception):  # noqa: N818  # the name says what it is: an answer, 
     @property
     def answer(self) -> Answer:
         """The error as a response."""
-        return Answer(
-            self.status, to_json({"code": self.status, "message": self.message, "param": self.param})
-        )
+        return Answer(self.status, to_json({"code": self.status, "message": self.message, "param": self.param}))
 
 
 NO_VALID_KEY = "No valid API key provided"

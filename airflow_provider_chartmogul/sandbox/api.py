@@ -62,9 +62,7 @@ class Api:
         except MalformedCustomAttributesError:
             return Answer(500, b"", content_type=None)
 
-    def _route(
-        self, access: Access, method: str, path: list[str], query: Mapping[str, str], body: bytes
-    ) -> Answer:
+    def _route(self, access: Access, method: str, path: list[str], query: Mapping[str, str], body: bytes) -> Answer:
         match method, path:
             case "GET", ["", "v1", "ping"]:
                 return _success(b'{"data":"pong!"}')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 from airflow_provider_chartmogul.sandbox import clock
 from airflow_provider_chartmogul.sandbox.answers import Refusal
-from airflow_provider_chartmogul.sandbox.stages import STAGE_UNKNOWN, STAGES
+from airflow_provider_chartmogul.sandbox.stages import stage_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,8 @@ def read_new(body: Mapping[str, Any], account: Account) -> Fields:
     """
     Return the fields of the opportunity that a create asks for.
 
+    :param body: the JSON that was sent
+    :param account: where the opportunity is to be
     :raises Refusal: if a field is missing or unacceptable
     :raises MalformedCustomAttributesError: if ``custom`` has a wrong shape
     """
@@ -52,6 +54,8 @@ def read_changes(body: Mapping[str, Any], account: Account, current: Fields) -> 
     """
     Return the fields that an update asks to change.
 
+    :param body: the JSON that was sent
+    :param account: where the opportunity is
     :param current: the opportunity as it is
     :raises Refusal: if a field is unacceptable
     :raises MalformedCustomAttributesError: if ``custom`` has a wrong shape
@@ -67,8 +71,7 @@ def read_changes(body: Mapping[str, Any], account: Account, current: Fields) -> 
 
 
 def _from_stage(fields: Fields) -> Fields:
-    stage_name = fields.get("pipeline_stage")
-    stage = STAGES.get(stage_name, STAGE_UNKNOWN) if isinstance(stage_name, str) else STAGE_UNKNOWN
+    stage = stage_named(fields.get("pipeline_stage"))
     return {
         "type": OpportunityType.RECURRING.value,
         "forecast_category": stage.forecast_category.value,

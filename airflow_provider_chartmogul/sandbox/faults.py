@@ -98,9 +98,7 @@ class Fault:
         }
         for option, kinds in fitting.items():
             if getattr(self, option) is not None and self.kind not in kinds:
-                raise ValueError(
-                    f"{option}: makes no sense for the kind {self.kind}, only for {', '.join(kinds)}."
-                )
+                raise ValueError(f"{option}: makes no sense for the kind {self.kind}, only for {', '.join(kinds)}.")
 
     def hits(self, method: str, path: str) -> bool:
         """

@@ -36,9 +36,7 @@ _BACKLOG = 1024
 _SECONDS_TO_FINISH_ANSWERS = 0.01
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LOOK_FOR_DISCONNECT_EVERY = 0.05
-_PART_OF_AN_ANSWER = (
-    b'{"entries":[{"uuid":"4ee13ca4-e7fe-11ee-fa7f-f303abf41acc","customer_uuid":"cus_f466e33d'
-)
+_PART_OF_AN_ANSWER = b'{"entries":[{"uuid":"4ee13ca4-e7fe-11ee-fa7f-f303abf41acc","customer_uuid":"cus_f466e33d'
 
 
 class _Cut(Exception):  # noqa: N818  # no error: the client is to be left without an answer
@@ -119,9 +117,7 @@ class Web:
             await asyncio.sleep(self._latency)
         return self._api.answer(access, recorded.method, recorded.path, recorded.query, body)
 
-    async def _fail(
-        self, fault: Fault, request: web.Request, recorded: RecordedRequest, body: bytes
-    ) -> Answer:
+    async def _fail(self, fault: Fault, request: web.Request, recorded: RecordedRequest, body: bytes) -> Answer:
         normal = await self._answer(recorded, body) if fault.after_acting else None
         match fault.kind:
             case "slow":

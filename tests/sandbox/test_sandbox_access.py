@@ -176,6 +176,11 @@ def test_more_than_20_requests_at_once_are_503(sandbox: Sandbox) -> None:
     assert refused[0].json() == {"code": 503, "message": "Service unavailable", "param": None}
 
 
+def test_as_many_requests_at_once_as_the_limit_says_are_answered() -> None:
+    with Sandbox(max_connections=1) as sandbox:
+        assert Client(sandbox).get("/v1/ping").status_code == 200
+
+
 def test_limits_can_be_switched_off() -> None:
     with Sandbox(requests_per_second=None, max_connections=None, latency=0.3) as sandbox:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -141,6 +142,7 @@ def test_what_is_handed_out_is_a_copy(sandbox: Sandbox) -> None:
     sandbox.opportunities[0]["custom"]["seats"] = 99
 
     assert sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)["custom"]["seats"] == 3
+    assert sandbox.opportunities[0]["custom"]["seats"] == 3
 
 
 def test_advance_moves_an_opportunity_step_by_step(client: Client, sandbox: Sandbox) -> None:
@@ -159,9 +161,13 @@ def test_advance_moves_an_opportunity_step_by_step(client: Client, sandbox: Sand
 def test_advance_goes_on_while_nobody_looks_and_while_the_server_is_stopped(sandbox: Sandbox) -> None:
     sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "lost", every=0.05)
     sandbox.stop()
-    time.sleep(0.15)
+    time.sleep(1.1)
+    looked = datetime.datetime.now(datetime.UTC)
 
-    assert sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)["forecast_category"] == "lost"
+    lost = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert lost["forecast_category"] == "lost"
+    # It carries the time of the step, not that of the look.
+    assert looked - datetime.datetime.fromisoformat(lost["updated_at"]) > datetime.timedelta(seconds=0.5)
 
 
 def test_advance_skips_an_opportunity_that_was_deleted(sandbox: Sandbox) -> None:

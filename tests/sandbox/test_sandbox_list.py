@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_chartmogul.sandbox import Sandbox
+from airflow_provider_chartmogul.sandbox import Sandbox, clock
 
 from .client import Client
 
@@ -128,6 +128,15 @@ def test_a_created_opportunity_is_listed_first_at_once(client: Client, sandbox: 
     created = [sandbox.add_opportunity() for _ in range(20)]
 
     assert client.walk()[:20] == created[::-1]
+
+
+def test_opportunities_created_within_one_tick_of_the_clock_keep_their_order(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: 2_000_000_000_000_000)
+    created = [sandbox.add_opportunity() for _ in range(20)]
+
+    assert sandbox.opportunities[:20] == created[::-1]
 
 
 def test_opportunities_of_the_same_instant_are_told_apart_by_uuid(client: Client, sandbox: Sandbox) -> None:

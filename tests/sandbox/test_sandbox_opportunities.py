@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -112,6 +114,9 @@ def test_create_answers_201_with_the_whole_object(client: Client, sandbox: Sandb
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", created["uuid"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", created["created_at"])
     assert created["updated_at"] == created["created_at"]
+    created_at = datetime.datetime.fromisoformat(created["created_at"])
+    since_1582 = created_at - datetime.datetime(1582, 10, 15, tzinfo=datetime.UTC)
+    assert UUID(created["uuid"]).time // 10_000 == since_1582 // datetime.timedelta(milliseconds=1)
     assert {name: created[name] for name in NEW} == NEW
     assert created["type"] == "one-time"
     assert created["forecast_category"] == "committed"
