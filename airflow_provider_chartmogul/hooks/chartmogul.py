@@ -381,7 +381,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
     try:
         return Retry().get_retry_after(response.raw)
-    except InvalidHeader:
+    except (InvalidHeader, OverflowError, ValueError):  # a date or number beyond all bounds
         return None
 
 
