@@ -1,0 +1,69 @@
+"""Airflow 2's own task instances, in a database of the tests' own."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XCom
+from airflow.utils import timezone
+from airflow.utils.db import initdb
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunType
+
+from tests.dag_runs import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow import DAG
+
+
+@functools.cache
+def _create_database() -> None:
+    initdb(load_connections=False)
+
+
+class Airflow2DagRun:
+    def __init__(self, build: Callable[[], DAG], conf: dict[str, Any] | None) -> None:
+        _create_database()
+        now = timezone.utcnow()
+        self._build = build
+        self._run = build().create_dagrun(
+            run_id=f"manual__{uuid.uuid4()}",
+            execution_date=now,
+            data_interval=(now, now),
+            state=DagRunState.RUNNING,
+            run_type=DagRunType.MANUAL,
+            conf=conf,
+        )
+
+    def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
+        error: BaseException | None = None
+        with create_session() as session:
+            task = self._build().get_task(task_id)
+            ti = self._run.get_task_instance(task_id, map_index=map_index, session=session)
+            if ti is None:
+                ti = TaskInstance(task, run_id=self._run.run_id, map_index=map_index)
+                session.add(ti)
+                session.flush()
+            ti.refresh_from_task(task)
+            try:
+                ti.run(ignore_all_deps=True, ignore_ti_state=True, session=session)
+            except Exception as raised:  # noqa: BLE001  # whatever a task fails with
+                error = raised
+            session.commit()
+            ti.refresh_from_db(session=session)
+            link = next((link.get_link(ti.task, ti_key=ti.key) for link in task.operator_extra_links), None)
+            xcoms = XCom.get_many(
+                run_id=self._run.run_id, task_ids=task_id, map_indexes=map_index, session=session
+            )
+            return Outcome(
+                state=str(ti.state),
+                error=error,
+                xcoms={xcom.key: xcom.value for xcom in xcoms},
+                link=link,
+            )

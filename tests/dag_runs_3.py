@@ -1,0 +1,165 @@
+"""Airflow 3's own task runner, with a stand-in for the supervisor that it asks for everything."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import structlog
+import structlog.testing
+from airflow.sdk.api.datamodels import _generated as datamodels
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+from airflow.sdk.execution_time.xcom import XCom
+
+from tests.dag_runs import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import DAG
+
+
+@dataclass
+class _TaskInstance:
+    """What the API server knows of a task instance."""
+
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    try_number: int = 1
+    state: str | None = None
+    first_start: datetime | None = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    state_store: dict[str, Any] = field(default_factory=dict)
+
+
+class _Supervisor:
+    """Answer a task as supervisor and API server do together."""
+
+    def __init__(self, task_instances: dict[tuple[str, int], _TaskInstance]) -> None:
+        self.task_instances = task_instances
+        self.messages: list[Any] = []
+
+    def send(self, msg: Any) -> Any:
+        self.messages.append(msg)
+        answer = getattr(self, f"_{type(msg).__name__}", None)
+        return answer(msg) if answer else None
+
+    async def asend(self, msg: Any) -> Any:
+        return self.send(msg)
+
+    def _xcoms(self, msg: Any) -> dict[str, Any]:
+        map_index = -1 if msg.map_index is None else msg.map_index
+        return self.task_instances.setdefault((msg.task_id, map_index), _TaskInstance()).xcoms
+
+    def _SetXCom(self, msg: Any) -> None:  # noqa: N802  # named after the message
+        self._xcoms(msg)[msg.key] = msg.value
+
+    def _GetXCom(self, msg: Any) -> Any:  # noqa: N802
+        return comms.XComResult(key=msg.key, value=self._xcoms(msg).get(msg.key))
+
+    def _DeleteXCom(self, msg: Any) -> None:  # noqa: N802
+        self._xcoms(msg).pop(msg.key, None)
+
+    def _GetConnection(self, msg: Any) -> Any:  # noqa: N802
+        return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": msg.conn_id})
+
+    def _GetTaskRescheduleStartDate(self, msg: Any) -> Any:  # noqa: N802
+        return comms.TaskRescheduleStartDate(start_date=self._by_id(msg.ti_id).first_start)
+
+    def _GetTaskStateStore(self, msg: Any) -> Any:  # noqa: N802
+        store = self._by_id(msg.ti_id).state_store
+        if msg.key in store:
+            return comms.TaskStateStoreResult(value=store[msg.key])
+        return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND)
+
+    def _SetTaskStateStore(self, msg: Any) -> None:  # noqa: N802
+        self._by_id(msg.ti_id).state_store[msg.key] = msg.value
+
+    def _by_id(self, ti_id: uuid.UUID) -> _TaskInstance:
+        return next(ti for ti in self.task_instances.values() if ti.id == ti_id)
+
+
+class Airflow3DagRun:
+    def __init__(self, build: Callable[[], DAG], conf: dict[str, Any] | None) -> None:
+        self._build = build
+        self._run_id = f"manual__{uuid.uuid4()}"
+        self._conf = conf
+        self._task_instances: dict[tuple[str, int], _TaskInstance] = {}
+
+    def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
+        known = self._task_instances.setdefault((task_id, map_index), _TaskInstance())
+        if known.state == "up_for_retry":
+            # The API server gives each try an identity of its own.
+            known.id, known.first_start = uuid.uuid4(), None
+            known.try_number += 1
+        supervisor = _Supervisor(self._task_instances)
+        log = structlog.wrap_logger(structlog.testing.CapturingLogger())
+        with mock.patch.object(task_runner, "SUPERVISOR_COMMS", supervisor, create=True):
+            ti = self._runtime_task_instance(self._build().get_task(task_id), map_index, known)
+            context = ti.get_template_context()
+            state, _, error = task_runner.run(ti, context, log)
+            task_runner.finalize(ti, state, context, log, error)
+            xcoms = {
+                key: XCom.deserialize_value(comms.XComResult(key=key, value=value))
+                for key, value in known.xcoms.items()
+            }
+        known.state = state.value
+        known.first_start = known.first_start or ti.start_date
+        return Outcome(
+            state=state.value,
+            error=error,
+            xcoms=xcoms,
+            link=xcoms.get("_link_ChartMogulCustomerLink"),
+            messages=supervisor.messages,
+        )
+
+    def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance) -> Any:
+        retries = task.retries or 0
+        now = datetime.now(UTC)
+        dag_run = _made(
+            datamodels.DagRun,
+            dag_id=task.dag_id,
+            run_id=self._run_id,
+            logical_date=None,
+            data_interval_start=None,
+            data_interval_end=None,
+            run_after=now,
+            start_date=now,
+            end_date=None,
+            run_type=datamodels.DagRunType.MANUAL,
+            state=datamodels.DagRunState.RUNNING,
+            conf=self._conf,
+            consumed_asset_events=[],
+            partition_key=None,
+        )
+        context = _made(
+            datamodels.TIRunContext,
+            dag_run=dag_run,
+            max_tries=retries,
+            should_retry=known.try_number <= retries,
+            task_reschedule_count=int(known.state == "up_for_reschedule"),
+            upstream_map_indexes={},
+            xcom_keys_to_clear=list(known.xcoms),
+        )
+        return task_runner.RuntimeTaskInstance.model_construct(
+            id=known.id,
+            task_id=task.task_id,
+            dag_id=task.dag_id,
+            run_id=self._run_id,
+            try_number=known.try_number,
+            map_index=map_index,
+            dag_version_id=uuid.uuid4(),
+            task=task,
+            _ti_context_from_server=context,
+            max_tries=retries,
+            start_date=now,
+            state=datamodels.TaskInstanceState.RUNNING,
+        )
+
+
+def _made(model: Any, **fields: Any) -> Any:
+    """Make a model of what its version of Airflow knows of."""
+    return model(**{name: value for name, value in fields.items() if name in model.model_fields})

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+import pytest
+
+from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError, ChartMogulUnavailableError
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from tests.conftest import Connect
+
+
+def page(has_more: Any, cursor: Any, *entries: Any) -> str:
+    return json.dumps({"entries": list(entries), "cursor": cursor, "has_more": has_more})
+
+
+@pytest.mark.parametrize(("rows", "requests"), [(0, 1), (1, 1), (199, 1), (200, 1), (201, 2), (400, 2)])
+def test_every_row_comes_once_in_order(
+    rows: int, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sandbox(opportunities=rows) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
+        assert list(ChartMogulHook().list_opportunities()) == sandbox.opportunities
+        assert len(sandbox.requests) == requests
+        assert all(request.query["per_page"] == "200" for request in sandbox.requests)
+
+
+def test_nothing_is_asked_for_before_it_is_needed(sandbox: Sandbox) -> None:
+    rows = ChartMogulHook().paginate("opportunities", {"per_page": 2})
+    assert sandbox.requests == []
+    first, second = next(rows), next(rows)
+    assert len(sandbox.requests) == 1
+    assert [first, second, next(rows)] == sandbox.opportunities
+    assert len(sandbox.requests) == 2
+    assert list(rows) == []
+    assert len(sandbox.requests) == 2
+
+
+def test_pages_come_as_they_were_sent(sandbox: Sandbox) -> None:
+    pages = list(ChartMogulHook().pages("opportunities", {"per_page": 2}))
+    assert pages == [sandbox.opportunities[:2], sandbox.opportunities[2:]]
+
+
+def test_a_walk_may_start_at_a_cursor(sandbox: Sandbox) -> None:
+    hook = ChartMogulHook()
+    cursor = hook.request("GET", "opportunities", params={"per_page": 1})["cursor"]
+    assert list(hook.paginate("opportunities", {"cursor": cursor})) == sandbox.opportunities[1:]
+
+
+def test_the_last_page_is_the_one_without_more_though_it_has_a_cursor(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=page(False, "abc", {"uuid": "a"})))
+    assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
+    assert len(sandbox.requests) == 1
+
+
+def test_an_empty_page_with_more_behind_it_is_no_end(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=page(True, "abc")))
+    sandbox.fail(Fault("body", body=page(False, None, {"uuid": "a"})))
+    assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
+    assert sandbox.requests[1].query["cursor"] == "abc"
+
+
+@pytest.mark.parametrize("cursors", [[None], [""], ["a", "a"], ["a", "b", "a"], ["a", None]])
+def test_a_cursor_that_does_not_move_on_ends_the_walk_with_an_error(cursors: list[str | None], sandbox: Sandbox) -> None:
+    for cursor in cursors:
+        sandbox.fail(Fault("body", body=page(True, cursor, {"uuid": "a"})))
+    with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/opportunities: the list does not end"):
+        list(ChartMogulHook().paginate("opportunities"))
+    assert len(sandbox.requests) == len(cursors)
+
+
+def test_a_cursor_that_is_missing_ends_the_walk_with_an_error(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body='{"entries":[{"uuid":"a"}],"has_more":true}'))
+    with pytest.raises(ChartMogulInvalidResponseError, match="the list does not end"):
+        list(ChartMogulHook().paginate("opportunities"))
+    assert len(sandbox.requests) == 1
+
+
+def test_a_cursor_that_is_what_the_walk_started_with_ends_it_with_an_error(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=page(True, "abc", {"uuid": "a"})))
+    with pytest.raises(ChartMogulInvalidResponseError, match="the list does not end"):
+        list(ChartMogulHook().paginate("opportunities", {"cursor": "abc"}))
+
+
+@pytest.mark.parametrize("name", ["entries", "customers", "invoices", "plans"])
+def test_older_endpoints_name_the_rows_after_what_they_are(name: str, sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=json.dumps({name: [{"uuid": "a"}], "has_more": False, "page": 1})))
+    assert list(ChartMogulHook().paginate(name)) == [{"uuid": "a"}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[]", "null", "5", '"text"', "{}", '{"entries":{}}', '{"entries":null,"has_more":false}', '{"entries":[5]}']
+    + ['{"entries":[null]}', '{"a":[],"b":[]}', '{"data":"pong!"}'],
+)
+def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=body))
+    with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/customers: expected a page of a list"):
+        list(ChartMogulHook().paginate("customers"))
+
+
+def test_a_page_that_could_not_be_had_can_be_asked_for_again(sandbox: Sandbox, connect: Connect) -> None:
+    connect(extra={"max_retries": 0})
+    pages = ChartMogulHook().pages("opportunities", {"per_page": 2})
+    first = next(pages)
+    sandbox.fail(Fault("status", status=503))
+    with pytest.raises(ChartMogulUnavailableError):
+        next(pages)
+    assert first + next(pages) == sandbox.opportunities
+    assert list(pages) == []
+
+
+def test_opportunities_can_be_filtered_by_all_that_the_api_offers(sandbox: Sandbox) -> None:
+    wanted = sandbox.add_opportunity(
+        owner="grace+emea@example.com",
+        pipeline="Renewals",
+        pipeline_stage="Negotiation",
+        estimated_close_date="2026-05-05",
+    )
+    for other in (
+        {"owner": "ada@example.com"},
+        {"pipeline": "New Business"},
+        {"pipeline_stage": "Discovery"},
+        {"estimated_close_date": "2026-05-04"},
+        {"estimated_close_date": "2026-05-06"},
+        {"customer_uuid": "cus_00000000-0000-0000-0000-000000000000"},
+    ):
+        fields = {name: value for name, value in wanted.items() if name not in ("uuid", "created_at", "updated_at")}
+        sandbox.add_opportunity(**{**fields, **other})
+    found = ChartMogulHook().list_opportunities(
+        customer_uuid=wanted["customer_uuid"],
+        owner="grace+emea@example.com",
+        pipeline="Renewals",
+        pipeline_stage="Negotiation",
+        estimated_close_date_on_or_after="2026-05-05",
+        estimated_close_date_on_or_before="2026-05-05",
+    )
+    assert list(found) == [wanted]
+
+
+def test_a_filter_that_is_none_is_not_sent(sandbox: Sandbox) -> None:
+    list(ChartMogulHook().list_opportunities())
+    assert sandbox.requests[0].query == {"per_page": "200"}
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "2026-05-05",
+        "2026-05-05T10:00:00Z",
+        datetime.date(2026, 5, 5),
+        datetime.datetime(2026, 5, 5, 10, tzinfo=datetime.UTC),
+        pendulum.date(2026, 5, 5),
+        pendulum.datetime(2026, 5, 5, 10),
+    ],
+)
+@pytest.mark.parametrize("side", ["estimated_close_date_on_or_after", "estimated_close_date_on_or_before"])
+def test_dates_may_be_of_any_kind(side: str, date: Any, sandbox: Sandbox) -> None:
+    list(ChartMogulHook().list_opportunities(**{side: date}))
+    assert sandbox.requests[0].query == {"per_page": "200", side: "2026-05-05"}
+
+
+@pytest.mark.parametrize("side", ["estimated_close_date_on_or_after", "estimated_close_date_on_or_before"])
+def test_what_is_no_date_is_refused_at_once(side: str, sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match=f"{side}: 'soon' is not a date"):
+        ChartMogulHook().list_opportunities(**{side: "soon"})  # type: ignore[arg-type]  # one name of two
+    assert sandbox.requests == []

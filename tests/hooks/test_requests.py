@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socketserver
+import threading
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from airflow_provider_chartmogul import __version__
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulConfigurationError,
+    ChartMogulInvalidResponseError,
+    ChartMogulNotFoundError,
+    ChartMogulUnreachableError,
+)
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Connect
+
+NOT_UUIDS = [
+    "../customers",
+    "%2e%2e",
+    "",
+    " ",
+    "two words",
+    "\n",
+    f"{EXAMPLE_OPPORTUNITY_UUID}\n",
+    f" {EXAMPLE_OPPORTUNITY_UUID}",
+    f"{EXAMPLE_OPPORTUNITY_UUID}/../../customers",
+    f"{EXAMPLE_OPPORTUNITY_UUID}?x=1",
+    None,
+    5,
+]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Sandbox]:
+    """Serve where nothing must ever be sent to."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def hook(sandbox: Sandbox) -> Iterator[ChartMogulHook]:
+    hook = ChartMogulHook()
+    yield hook
+    hook.close()
+
+
+def test_a_request_says_who_sends_it_and_authenticates_with_the_key_alone(
+    hook: ChartMogulHook, sandbox: Sandbox
+) -> None:
+    assert hook.request("get", "ping") == {"data": "pong!"}
+    (request,) = sandbox.requests
+    assert (request.method, request.path, request.query, request.body) == ("GET", "/v1/ping", {}, None)
+    assert request.headers["user-agent"] == (
+        f"airflow-provider-chartmogul/{__version__} apache-airflow/{version('apache-airflow')}"
+    )
+    scheme, _, credentials = request.headers["authorization"].partition(" ")
+    assert scheme == "Basic"
+    assert base64.b64decode(credentials).decode() == f"{sandbox.api_key}:"
+
+
+def test_all_requests_share_one_connection(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    session = hook.get_conn()
+    for _ in range(3):
+        hook.request("GET", "ping")
+    assert hook.get_conn() is session
+    adapter: Any = session.get_adapter(sandbox.url)
+    pools = adapter.poolmanager.pools
+    assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # it is no dict
+
+
+def test_a_closed_hook_opens_another_session(hook: ChartMogulHook) -> None:
+    session = hook.get_conn()
+    hook.close()
+    assert hook.get_conn() is not session
+    assert hook.request("GET", "ping") == {"data": "pong!"}
+
+
+def test_parameters_are_encoded_and_none_is_left_out(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    query = {"owner": "grace+emea@example.com", "pipeline": "Köln & Bonn?", "cursor": None, "per_page": 1}
+    hook.request("GET", "opportunities", params=query)
+    assert sandbox.requests[0].query == {
+        "owner": "grace+emea@example.com",
+        "pipeline": "Köln & Bonn?",
+        "per_page": "1",
+    }
+
+
+def test_a_body_is_sent_as_json(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    changes = {"pipeline_stage": "Negotiation", "custom": [{"key": "from", "value": "Köln"}]}
+    answer = hook.request("PATCH", f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}", json=changes)
+    assert sandbox.requests[0].body == changes
+    assert sandbox.requests[0].headers["content-type"] == "application/json"
+    assert answer == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert answer["custom"] == {"from": "Köln"}
+
+
+@pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": {1, 2}}])
+def test_what_is_no_json_is_not_sent(body: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        hook.request("POST", "opportunities", json=body)
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [(200, "{}", {}), (204, "", None), (200, "", None), (201, "[1]", [1]), (202, "null", None), (200, "5", 5)],
+)
+def test_any_json_is_returned_and_nothing_is_none(
+    status: int, body: str, expected: Any, hook: ChartMogulHook, sandbox: Sandbox
+) -> None:
+    sandbox.fail(Fault("body", status=status, body=body))
+    assert hook.request("DELETE", "customers/cus_1") == expected
+
+
+def test_numbers_and_text_arrive_as_they_were_sent(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    text = '{"uuid":"x","big":123456789012345678901234567890,"float":0.1,"text":"Köln 🎉 \\u0000","null":null}'
+    sandbox.fail(Fault("body", body=text))
+    answer = hook.request("GET", "anything")
+    assert json.dumps(answer, ensure_ascii=False, separators=(",", ":")) == text
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "customers",
+        "customers/cus_f466e33d-ff2b-4a11-8f85-417eb02157a7/attributes/tags",
+        "metrics/mrr",
+        "data_sources/ds_1/customers/ext.id:5/subscriptions",
+    ],
+)
+def test_any_plain_path_may_be_asked_for(endpoint: str, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    with pytest.raises(ChartMogulNotFoundError, match=re.escape(f"GET /v1/{endpoint}: HTTP 404: 404 Not Found.")):
+        hook.request("GET", endpoint)
+    assert sandbox.requests[0].path == f"/v1/{endpoint}"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        " ",
+        "/",
+        ".",
+        "..",
+        "../x",
+        "x/..",
+        "customers/../x",
+        "customers/./x",
+        "customers//x",
+        "/customers",
+        "customers/",
+        "customers\n",
+        "\ncustomers",
+        "cus\ttomers",
+        "cus\x00tomers",
+        "cus tomers",
+        "http://example.com",
+        "//example.com/x",
+        "\\\\example.com",
+        "@example.com",
+        "customers?x=1",
+        "customers#x",
+        "customers;x",
+        "%2e%2e",
+        "customers/%2e%2e/x",
+        "küsten",
+        "…",
+    ],
+)
+def test_an_endpoint_that_is_no_plain_path_is_never_asked_for(
+    endpoint: str, hook: ChartMogulHook, sandbox: Sandbox
+) -> None:
+    with pytest.raises(ValueError, match="endpoint: expected a path below /v1"):
+        hook.request("GET", endpoint)
+    with pytest.raises(ValueError, match="endpoint: expected a path below /v1"):
+        next(hook.paginate(endpoint))
+    assert sandbox.requests == []
+
+
+def test_an_opportunity_is_returned_as_the_server_sent_it(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    expected = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    found = hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID.upper())
+    assert json.dumps(found) == json.dumps(expected)
+    assert sandbox.requests[0].path == f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
+
+
+@pytest.mark.parametrize("uuid", NOT_UUIDS)
+def test_a_path_that_is_not_a_uuid_is_never_asked_for(uuid: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="opportunity_uuid: expected one like"):
+        hook.retrieve_opportunity(uuid)
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("body", ["[]", "null", '"text"', "5", "{}", '{"uuid":null}', '{"entries":[]}', ""])
+def test_what_is_no_opportunity_is_not_returned_as_one(body: str, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", body=body))
+    with pytest.raises(ChartMogulInvalidResponseError, match="expected a JSON object with a uuid"):
+        hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
+
+
+@pytest.mark.parametrize("host", ["http://example.com", "http://example.com/v1", "http://api.chartmogul.com"])
+def test_no_request_leaves_unencrypted(
+    host: str, connect: Connect, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[Any] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: sought.append(address))
+    connect(host=host)
+    with pytest.raises(ChartMogulConfigurationError, match="'chartmogul_default', host: must be https"):
+        ChartMogulHook().request("GET", "ping")
+    assert sought == []
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_no_request_leaves_for_the_target_of_a_redirect(
+    status: int, hook: ChartMogulHook, sandbox: Sandbox, elsewhere: Sandbox
+) -> None:
+    sandbox.fail(Fault("redirect", status=status, location=f"{elsewhere.url}/v1/ping", times=None))
+    with pytest.raises(ChartMogulInvalidResponseError, match=f"HTTP {status}: .*redirects are not followed") as failure:
+        hook.request("GET", "ping")
+    assert elsewhere.url not in str(failure.value)
+    assert elsewhere.requests == []
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_never_sees_a_request_to_this_machine(
+    name: str, sandbox: Sandbox, elsewhere: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, elsewhere.url)
+    assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
+    assert elsewhere.requests == []
+    assert len(sandbox.requests) == 1
+
+
+class _Proxy(socketserver.StreamRequestHandler):
+    seen: ClassVar[list[bytes]] = []
+
+    def handle(self) -> None:
+        self.seen.append(self.request.recv(65536))
+        self.wfile.write(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_a_proxy_is_used_beyond_this_machine_but_not_shown_the_key(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(host="https://chartmogul.invalid", extra={"max_retries": 0})
+    with socketserver.TCPServer(("127.0.0.1", 0), _Proxy) as proxy:
+        serving = threading.Thread(target=proxy.handle_request)
+        serving.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        with pytest.raises(ChartMogulUnreachableError, match=r"no answer from https://chartmogul\.invalid: "):
+            ChartMogulHook().request("GET", "ping")
+        serving.join()
+    (request,) = _Proxy.seen
+    assert request.startswith(b"CONNECT chartmogul.invalid:443 ")
+    assert b"authorization" not in request.lower()
+
+
+def test_a_netrc_does_not_stand_in_for_the_key(
+    hook: ChartMogulHook, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    hook.request("GET", "ping")
+    assert sandbox.requests[0].status == 200
+
+
+def test_a_host_with_a_path_of_its_own_is_kept(connect: Connect, sandbox: Sandbox) -> None:
+    connect(host=f"{sandbox.url}/gateway/v1/")
+    with pytest.raises(ChartMogulNotFoundError):
+        ChartMogulHook().request("GET", "ping")
+    assert sandbox.requests[0].path == "/gateway/v1/ping"
+
+
+def test_the_connection_is_looked_up_when_the_first_request_is_sent(sandbox: Sandbox, connect: Connect) -> None:
+    hook = ChartMogulHook("other")
+    connect("other")
+    assert hook.request("GET", "ping") == {"data": "pong!"}

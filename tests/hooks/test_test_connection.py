@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import Fault
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Connect
+
+
+def answer(conn_id: str = "chartmogul_default") -> tuple[bool, str]:
+    works, words = ChartMogulHook(conn_id).test_connection()
+    assert isinstance(works, bool)
+    assert isinstance(words, str)
+    return works, words
+
+
+def test_a_good_connection_names_the_account(sandbox: Sandbox) -> None:
+    assert answer() == (
+        True,
+        "Connected to ChartMogul account 'ChartMogul Sandbox'; its opportunities are accessible.",
+    )
+    assert [request.path for request in sandbox.requests] == ["/v1/ping", "/v1/account", "/v1/opportunities"]
+
+
+def test_a_read_only_key_is_good(sandbox: Sandbox, connect: Connect) -> None:
+    connect(password=sandbox.read_only_api_key)
+    assert answer()[0]
+
+
+def test_a_rejected_key(connect: Connect) -> None:
+    connect(password="rejected-key")
+    works, words = answer()
+    assert not works
+    assert words.startswith("GET /v1/ping: HTTP 401: No valid API key provided. Check the API key in the password")
+    assert "rejected-key" not in words
+
+
+def test_a_key_without_crm_seat(sandbox: Sandbox, connect: Connect) -> None:
+    connect(password=sandbox.seatless_api_key)
+    works, words = answer()
+    assert not works
+    assert words.startswith("The API key of ChartMogul account 'ChartMogul Sandbox' works, but: ")
+    assert "CRM seat" in words
+    assert sandbox.seatless_api_key not in words
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("html", times=None),
+        Fault("html", status=404, times=None),
+        Fault("body", body="[]", times=None),
+        Fault("body", body="{}", times=None),
+        Fault("body", body="", times=None),
+        Fault("redirect", location="https://example.com/login", times=None),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body}",
+)
+def test_a_host_that_is_not_chartmogul(fault: Fault, sandbox: Sandbox) -> None:
+    sandbox.fail(fault)
+    expected = f"{sandbox.url} does not answer like ChartMogul's API. Check the connection's host."
+    assert answer() == (False, expected)
+
+
+def test_a_host_that_listens_to_nobody(sandbox: Sandbox) -> None:
+    sandbox.stop()
+    works, words = answer()
+    assert not works
+    assert words.startswith(f"GET /v1/ping: no answer from {sandbox.url}: Connection refused. Check the host")
+
+
+def test_a_host_that_is_too_busy_is_not_waited_for(sandbox: Sandbox, connect: Connect, waits: list[float]) -> None:
+    connect(extra={"max_retries": 9})
+    sandbox.fail(Fault("status", status=503, times=None))
+    works, words = answer()
+    assert not works
+    assert "HTTP 503" in words
+    assert len(sandbox.requests) == 1
+    assert waits == []
+
+
+def test_an_unknown_connection(sandbox: Sandbox) -> None:
+    works, words = answer("nowhere")
+    assert not works
+    assert "nowhere" in words
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"password": ""}, "password: missing"),
+        ({"host": "http://example.com"}, "host: must be https"),
+        ({"extra": {"timeout": "soon"}}, "extra field timeout: expected a number"),
+        ({"extra": {"max_retries": -1}}, "extra field max_retries: expected a number"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], expected: str, sandbox: Sandbox, connect: Connect) -> None:
+    connect(**fields)
+    works, words = answer()
+    assert not works
+    assert words.startswith(f"Airflow connection 'chartmogul_default', {expected}")
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("extra", ["[1]", "not json", "5"])
+def test_an_extra_that_is_no_object(extra: str, sandbox: Sandbox, connect: Connect) -> None:
+    connect(extra=extra)
+    works, words = answer()
+    # Airflow below 3 takes no extra at all for one that is not JSON.
+    assert works or "extra" in words.lower() or "json" in words.lower()
+    assert sandbox.api_key not in words
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "{}", '{"name":null}', '{"name":5}'])
+def test_an_account_without_a_name_does_no_harm(body: str, sandbox: Sandbox) -> None:
+    sandbox.fail(Fault("body", path="/v1/account", body=body))
+    assert answer()[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("reset", times=None),
+        Fault("truncate", times=None),
+        Fault("hang", times=None),
+        *(Fault("status", status=status, times=None) for status in (400, 401, 402, 403, 404, 405, 422, 429, 500)),
+        Fault("html", status=503, times=None),
+        Fault("body", body=json.dumps({"data": {"data": "pong!"}}), times=None),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+@pytest.mark.parametrize("path", ["/v1/ping", "/v1/account", "/v1/opportunities"])
+def test_it_never_raises(fault: Fault, path: str, sandbox: Sandbox, connect: Connect) -> None:
+    connect(extra={"timeout": 0.1})
+    only_there = Fault(fault.kind, fault.status, body=fault.body, path=path, times=None)
+    sandbox.fail(only_there)
+    works, words = answer()
+    assert words
+    assert works is (fault.kind == "body" and path != "/v1/ping")

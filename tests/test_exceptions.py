@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_chartmogul import exceptions
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAuthenticationError,
+    ChartMogulConfigurationError,
+    ChartMogulError,
+    ChartMogulInvalidRequestError,
+    ChartMogulInvalidResponseError,
+    ChartMogulNotFoundError,
+    ChartMogulPermissionError,
+    ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
+    ChartMogulUnreachableError,
+    error_from_response,
+    permanent_errors_fail_without_retry,
+)
+
+TRANSIENT = {
+    ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
+    ChartMogulUnreachableError,
+    ChartMogulInvalidResponseError,
+}
+PERMANENT = {
+    ChartMogulConfigurationError,
+    ChartMogulAuthenticationError,
+    ChartMogulPermissionError,
+    ChartMogulNotFoundError,
+    ChartMogulInvalidRequestError,
+}
+
+
+def test_the_tree_is_complete_and_outside_of_airflows() -> None:
+    assert set(ChartMogulError.__subclasses__()) == TRANSIENT | PERMANENT
+    assert not issubclass(ChartMogulError, AirflowException)
+    assert {error for error in TRANSIENT | PERMANENT if error.transient} == TRANSIENT
+
+
+def test_the_tree_is_drawn_in_the_documentation() -> None:
+    for error in (ChartMogulError, *TRANSIENT, *PERMANENT):
+        assert error.__name__ in (exceptions.__doc__ or "")
+
+
+@pytest.mark.parametrize("error", [*TRANSIENT, *PERMANENT - {ChartMogulConfigurationError}])
+def test_each_error_says_what_to_do(error: type[ChartMogulError]) -> None:
+    assert error.advice.endswith(".")
+    assert str(error("no", method="GET", path="/v1/ping", status=500)) == (
+        f"GET /v1/ping: HTTP 500: no. {error.advice}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (301, ChartMogulInvalidResponseError),
+        (302, ChartMogulInvalidResponseError),
+        (304, ChartMogulInvalidResponseError),
+        (400, ChartMogulInvalidRequestError),
+        (401, ChartMogulAuthenticationError),
+        (402, ChartMogulInvalidRequestError),
+        (403, ChartMogulPermissionError),
+        (404, ChartMogulNotFoundError),
+        (405, ChartMogulInvalidRequestError),
+        (418, ChartMogulInvalidRequestError),
+        (422, ChartMogulInvalidRequestError),
+        (429, ChartMogulRateLimitError),
+        (500, ChartMogulUnavailableError),
+        (502, ChartMogulUnavailableError),
+        (503, ChartMogulUnavailableError),
+        (504, ChartMogulUnavailableError),
+        (520, ChartMogulUnavailableError),
+        (599, ChartMogulUnavailableError),
+    ],
+)
+def test_each_status_has_its_error(status: int, expected: type[ChartMogulError]) -> None:
+    error = error_from_response("GET", "/v1/opportunities", status, "{}", retry_after=3)
+    assert type(error) is expected
+    assert (error.method, error.path, error.status) == ("GET", "/v1/opportunities", status)
+    assert error.retry_after == 3
+    assert error.may_have_acted is (status >= 500)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        # The gateway's family, and the shapes that older services answer with, as recorded.
+        ('{"code":401,"message":"No valid API key provided","param":null}', "No valid API key provided", None),
+        ('{"code":400,"message":"Parameter \\"name\\" is missing","param":"name"}', 'Parameter "name" is m', "name"),
+        ('{"error":"Data source not found"}', "Data source not found", None),
+        ('{"errors":{"name":"A name is required."}}', "name: A name is required.", None),
+        ('{"errors":["one","two"]}', "one; two", None),
+        (
+            '{"error":"Invalid UUID passed","error_details":[{"param":"uuid","code":"invalid","message":"Invalid"}]}',
+            "Invalid UUID passed",
+            "uuid",
+        ),
+        (
+            '{"name":["Name can\'t be blank"],'
+            '"error_details":[{"param":"name","code":"blank","message":"Name can\'t be blank"}]}',
+            "Name can't be blank",
+            "name",
+        ),
+        ('{"error_details":["odd", {"message": "better"}]}', "better", None),
+        ('{"error_details":"odd","message":"still"}', "still", None),
+        # Anything else that may come from in between.
+        ("404 Not Found", "404 Not Found", None),
+        ("", "no message", None),
+        ("   \n ", "no message", None),
+        ("{}", "no message", None),
+        ("null", "None", None),
+        ("[1, [2, {}]]", "1; 2; ", None),
+        ('"text"', "text", None),
+        ('{"message":null,"param":5}', "message: None; param: 5", None),
+        ('{"message":{"deep":["er"]}}', "deep: er", None),
+        ("{", "{", None),
+        ("[" * 100_000, "[[[[", None),
+        (
+            "<html><head><title>503 Service Temporarily Unavailable</title><style>p {color: red}</style>"
+            "<script>alert('x')</script></head><body><h1>503</h1></body></html>",
+            "503 Service Temporarily Unavailable 503",
+            None,
+        ),
+        ("\x00\ufffd binary", "\x00\ufffd binary", None),
+    ],
+)
+def test_every_shape_of_body_is_read(body: str, message: str, param: str | None) -> None:
+    error = error_from_response("GET", "/v1/x", 422, body)
+    assert error.message.startswith(message.rstrip())
+    assert error.param == param
+    assert "alert" not in str(error)
+    assert "color" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x" * 5_000_000,
+        "<p>" + "x" * 5_000_000,
+        "<" * 100_000,
+        "<script>" * 50_000,
+        json.dumps({"message": "x" * 5_000_000}),
+        json.dumps({"errors": [{"message": "wrong"}] * 100_000}),
+    ],
+    ids=["text", "html", "markup", "scripts", "json", "many"],
+)
+def test_a_body_of_any_size_is_cut(body: str) -> None:
+    error = error_from_response("GET", "/v1/x", 500, body)
+    assert len(error.message) <= 500
+    assert len(str(error)) < 1000
+
+
+def test_line_breaks_do_not_get_into_messages() -> None:
+    error = error_from_response("GET", "/v1/x", 500, json.dumps({"message": "a\nERROR forged log line\r\n\tb"}))
+    assert error.message == "a ERROR forged log line b"
+
+
+def test_the_blamed_parameter_is_named() -> None:
+    error = error_from_response("POST", "/v1/x", 422, '{"message":"is no email","param":"owner"}')
+    assert error.summary == "POST /v1/x: HTTP 422: is no email (parameter: owner)."
+
+
+@pytest.mark.parametrize("address", ["ada@example.com", "grace+emea@example.co.uk", "o'hara@example.com", "ä@ö.com"])
+@pytest.mark.parametrize("text", ["User {} does not exist", '"{}" is taken', "<{}>", "owner={}&x=1", "({})", "{}"])
+def test_email_addresses_are_taken_out(text: str, address: str) -> None:
+    error = error_from_response("GET", "/v1/x", 422, json.dumps({"message": text.format(address)}))
+    for shown in (str(error), repr(error), error.message, error.summary, str(error.args)):
+        assert address not in shown
+        assert "example" not in shown
+    assert "<email>" in error.message
+
+
+def test_permanent_errors_fail_the_task_without_retry() -> None:
+    for error in PERMANENT:
+        with pytest.raises(AirflowFailException, match="wrong") as failure, permanent_errors_fail_without_retry():
+            raise error("wrong")
+        assert isinstance(failure.value.__cause__, error)
+
+
+def test_what_a_user_mistyped_fails_the_task_without_retry() -> None:
+    with pytest.raises(AirflowFailException, match="mistyped"), permanent_errors_fail_without_retry():
+        raise ValueError("mistyped")
+
+
+def test_transient_errors_and_defects_stay_what_they_are() -> None:
+    for error in (*TRANSIENT, KeyError):
+        with pytest.raises(error), permanent_errors_fail_without_retry():
+            raise error("later")
+
+
+def test_errors_survive_being_copied_between_processes() -> None:
+    error = error_from_response("GET", "/v1/x", 429, '{"message":"slow down"}', retry_after=7)
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert type(copied) is ChartMogulRateLimitError
+    assert str(copied) == str(error)
+    assert copied.retry_after == 7

@@ -1,0 +1,121 @@
+"""What importing costs, and which module may know of which; design.md calls these the arrows of the house."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_chartmogul
+
+PACKAGE = Path(airflow_provider_chartmogul.__file__).parent
+NAME = PACKAGE.name
+HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "aiohttp", "http"}
+
+
+def modules_after_importing(*modules: str) -> set[str]:
+    program = (
+        "import sys, json\n"
+        "from airflow.providers.common.compat import sdk\n"
+        # What DAG files import anyway; Airflow's own share of the cost is not the matter here.
+        "sdk.BaseOperator, sdk.BaseSensorOperator, sdk.BaseHook, sdk.XCom, sdk.XComArg, sdk.conf\n"
+        "import airflow.triggers.base\n"
+        "before = set(sys.modules)\n"
+        f"import {', '.join(modules)}\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_dag_facing_modules_import_no_http_library_and_no_sandbox() -> None:
+    imported = modules_after_importing(
+        f"{NAME}.operators.opportunity",
+        f"{NAME}.sensors.opportunity",
+        f"{NAME}.hooks.chartmogul",
+        f"{NAME}.links.chartmogul",
+        f"{NAME}.triggers.opportunity",
+        f"{NAME}.opportunity",
+    )
+    assert f"{NAME}.sensors.opportunity" in imported
+    assert not {name for name in imported if name.split(".")[0] in HTTP_LIBRARIES - {"http"}}
+    assert not {name for name in imported if name.startswith(f"{NAME}.sandbox")}
+
+
+def test_provider_info_imports_nothing() -> None:
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        f"import {NAME}.get_provider_info\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == [NAME, f"{NAME}.get_provider_info"]
+
+
+def test_the_domain_imports_neither_airflow_nor_http() -> None:
+    program = f"import sys, {NAME}.opportunity; print([name.split('.')[0] for name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not set(ast.literal_eval(done.stdout)) & {"airflow", "requests", "urllib3", "httpx", "aiohttp"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules that a file imports, those within functions and for type checkers too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+# Which rooms each room may enter.
+ARROWS = {
+    "get_provider_info": set(),
+    "opportunity": set(),
+    "exceptions": set(),
+    "connection": {"exceptions"},
+    "hooks": {"connection", "exceptions", "get_provider_info", "opportunity"},
+    "links": set(),
+    "watch": {"hooks", "exceptions", "opportunity"},
+    "triggers": {"watch", "hooks", "exceptions", "opportunity"},
+    "operators": {"hooks", "links", "exceptions", "opportunity"},
+    "sensors": {"triggers", "hooks", "links", "exceptions", "opportunity"},
+    "transfers": {"hooks", "links", "exceptions", "opportunity"},
+    "sandbox": {"opportunity"},
+}
+
+
+def rooms() -> list[str]:
+    found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    return sorted(found - {"__init__"})
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_arrows_between_modules_point_one_way(room: str) -> None:
+    files = (PACKAGE / room).rglob("*.py") if (PACKAGE / room).is_dir() else [PACKAGE / f"{room}.py"]
+    allowed = ARROWS[room] | {room}
+    for path in files:
+        for module in imports_of(path):
+            if module.startswith(f"{NAME}."):
+                entered = module.split(".")[1]
+                assert entered in allowed or entered == "__version__", f"{path} imports {module}"
+
+
+def test_only_the_hooks_import_an_http_library() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0]
+        entered = {module.split(".")[0] for module in imports_of(path)} & HTTP_LIBRARIES
+        if room == "sandbox":
+            assert entered <= {"aiohttp", "http"}
+        elif room == "hooks":
+            assert entered <= {"requests", "urllib3"}
+        else:
+            assert not entered, f"{path} imports {entered}"

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from importlib.metadata import entry_points, metadata
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_provider_chartmogul.connection import DEFAULT_HOST, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
+from airflow_provider_chartmogul.get_provider_info import get_provider_info
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from tests.airflow_versions import IS_AIRFLOW_3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INFO: dict[str, Any] = get_provider_info()
+CONNECTION_TYPE = INFO["connection-types"][0]
+
+
+def test_it_is_what_the_installed_airflow_expects() -> None:
+    schema = Path(airflow.__file__).parent / "provider_info.schema.json"
+    jsonschema.validate(INFO, json.loads(schema.read_text()))
+
+
+def test_it_is_found_through_its_entry_point() -> None:
+    points = [
+        point
+        for point in entry_points(group="apache_airflow_provider")
+        if point.dist is not None and point.dist.name == "airflow-provider-chartmogul"
+    ]
+    assert {point.value for point in points} == {
+        "airflow_provider_chartmogul.get_provider_info:get_provider_info"
+    }
+    assert points[0].load()() == INFO
+    assert INFO["package-name"] == metadata("airflow-provider-chartmogul")["Name"]
+
+
+def test_every_module_and_class_it_names_exists() -> None:
+    for kind in ("hooks", "operators", "sensors", "triggers", "transfers"):
+        for group in INFO.get(kind, []):
+            for module in group["python-modules"]:
+                importlib.import_module(module)
+    for name in (CONNECTION_TYPE["hook-class-name"], *INFO["extra-links"]):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_names_agree_with_the_hook() -> None:
+    assert CONNECTION_TYPE["connection-type"] == ChartMogulHook.conn_type
+    assert CONNECTION_TYPE["hook-name"] == ChartMogulHook.hook_name
+    hook = ChartMogulHook
+    assert CONNECTION_TYPE["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
+
+
+def test_the_form_says_the_true_defaults() -> None:
+    behaviour, fields = CONNECTION_TYPE["ui-field-behaviour"], CONNECTION_TYPE["conn-fields"]
+    assert behaviour["placeholders"]["host"] == DEFAULT_HOST
+    assert behaviour["relabeling"] == {"password": "API key"}
+    assert set(behaviour["hidden-fields"]) >= {"login", "port", "schema"}
+    assert f"Default: {DEFAULT_TIMEOUT:.0f}." in fields["timeout"]["description"]
+    assert f"Default: {DEFAULT_MAX_RETRIES}." in fields["max_retries"]["description"]
+
+
+def test_airflow_lists_connection_type_hook_and_link() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    assert "airflow-provider-chartmogul" in manager.providers
+    hook = manager.hooks["chartmogul"]
+    assert hook is not None
+    assert hook.hook_name == "ChartMogul"
+    assert hook.hook_class_name == CONNECTION_TYPE["hook-class-name"]
+    assert hook.connection_id_attribute_name == "chartmogul_conn_id"
+    assert set(INFO["extra-links"]) <= set(manager.extra_links_class_names)
+    behaviour = manager.field_behaviours["chartmogul"]
+    assert behaviour["relabeling"] == {"password": "API key"}
+
+
+def test_both_declarations_of_the_standard_fields_are_equal() -> None:
+    declared = CONNECTION_TYPE["ui-field-behaviour"]
+    assert ChartMogulHook.get_ui_field_behaviour() == {
+        name.replace("-", "_"): value for name, value in declared.items()
+    }
+
+
+@pytest.fixture
+def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stand in for the libraries that draw the form in Airflow 2 and are not there in Airflow 3."""
+    if IS_AIRFLOW_3:
+
+        def module(name: str, **content: Any) -> None:
+            stand_in = ModuleType(name)
+            stand_in.__dict__.update(content)
+            monkeypatch.setitem(sys.modules, name, stand_in)
+
+        def integer_field(label: str, **options: Any) -> SimpleNamespace:
+            return SimpleNamespace(args=(label,), kwargs=options)
+
+        def number_range(*, min: int) -> SimpleNamespace:  # noqa: A002  # wtforms calls it that
+            return SimpleNamespace(min=min)
+
+        module("wtforms", IntegerField=integer_field)
+        module("wtforms.validators", NumberRange=number_range, Optional=SimpleNamespace)
+        module("flask_babel", lazy_gettext=str)
+        module("flask_appbuilder")
+        module("flask_appbuilder.fieldwidgets", BS3TextFieldWidget=SimpleNamespace)
+    yield
+
+
+@pytest.mark.usefixtures("form_libraries")
+def test_both_declarations_of_the_extra_fields_are_equal() -> None:
+    widgets = ChartMogulHook.get_connection_form_widgets()
+    declared = CONNECTION_TYPE["conn-fields"]
+    assert list(widgets) == list(declared)
+    for name, field in widgets.items():
+        (label,) = field.args
+        assert str(label) == declared[name]["label"]
+        assert field.kwargs["description"] == declared[name]["description"]
+        minimum = [validator.min for validator in field.kwargs["validators"] if hasattr(validator, "min")]
+        assert minimum == [declared[name]["schema"]["minimum"]]
+        assert declared[name]["schema"]["type"] == ["integer", "null"]

@@ -1,0 +1,108 @@
+"""Waits as a triggerer runs them: tasks of an event loop, each over a trigger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+
+    from airflow.triggers.base import TriggerEvent
+
+    from airflow_provider_chartmogul.sandbox import RecordedRequest, Sandbox
+
+INTERVAL = 0.2
+"""Seconds between two looks, where a test has no reason for another."""
+
+PATIENCE = 30.0
+"""Seconds after which a test gives up; a machine that is busy with other things needs a few."""
+
+LIST = "/v1/opportunities"
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    """Run an asynchronous test to its end."""
+
+    async def within_reason() -> None:
+        async with asyncio.timeout(10 * PATIENCE):
+            await test
+
+    asyncio.run(within_reason())
+
+
+def trigger_for(opportunity_uuid: str, **kwargs: Any) -> OpportunityForecastCategoryTrigger:
+    """Return a trigger that waits until the opportunity is won, unless told otherwise."""
+    settings = {"target_categories": ["won"], "poll_interval": INTERVAL, **kwargs}
+    return OpportunityForecastCategoryTrigger(opportunity_uuid=opportunity_uuid, **settings)
+
+
+async def event_of(trigger: OpportunityForecastCategoryTrigger) -> TriggerEvent:
+    """Run a trigger to its end and return its one event."""
+    (event,) = [event async for event in trigger.run()]
+    return event
+
+
+async def payload_of(trigger: OpportunityForecastCategoryTrigger) -> Any:
+    """Run a trigger to its end and return what its one event tells."""
+    return (await event_of(trigger)).payload
+
+
+@contextlib.asynccontextmanager
+async def waiting(
+    triggers: Iterable[OpportunityForecastCategoryTrigger],
+) -> AsyncIterator[list[asyncio.Task[TriggerEvent]]]:
+    """Let triggers run, started one by one as a triggerer does, and end those that are left."""
+    tasks = []
+    for trigger in triggers:
+        tasks.append(asyncio.create_task(event_of(trigger)))
+        await asyncio.sleep(0)
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Return once a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "It did not come about."
+        await asyncio.sleep(0.01)
+
+
+def uuids_of(sandbox: Sandbox, count: int, *, oldest: bool = False) -> list[str]:
+    """Return the UUIDs of so many opportunities that are not won, from an end of the list."""
+    still_open = [entry["uuid"] for entry in sandbox.opportunities if entry["forecast_category"] != "won"]
+    return still_open[-count:] if oldest else still_open[:count]
+
+
+def make_open(sandbox: Sandbox) -> list[str]:
+    """Take every opportunity back from won; return the UUIDs of all, the newest first."""
+    for entry in sandbox.opportunities:
+        if entry["forecast_category"] == "won":
+            sandbox.set_opportunity(entry["uuid"], forecast_category="pipeline")
+    return [entry["uuid"] for entry in sandbox.opportunities]
+
+
+def looks(sandbox: Sandbox) -> list[str]:
+    """Return what was asked for, in order: a UUID for a single look, ``"first page"`` or ``"page"`` for a list."""
+    return [_look(request) for request in sandbox.requests]
+
+
+def _look(request: RecordedRequest) -> str:
+    if request.path == LIST:
+        return "page" if "cursor" in request.query else "first page"
+    return request.path.rpartition("/")[2]
+
+
+def threads_of_waits() -> list[str]:
+    """Return the names of the threads that send requests for waits."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("chartmogul_")]
