@@ -1,5 +1,5 @@
 """
-One polling loop for all waits of a process that share an Airflow connection and an interval.
+One polling loop for all triggers of a process that share an Airflow connection and an interval.
 
 ChartMogul cannot tell anybody that an opportunity changed, its list has no filter for it, and 200 opportunities come
 with one request. So what waits alone costs as many requests as what waits together with 199 others.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +22,7 @@ from airflow_provider_chartmogul.exceptions import (
 from airflow_provider_chartmogul.paced_connection import PacedConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
 log = logging.getLogger(__name__)
@@ -38,25 +39,20 @@ _watches: dict[tuple[asyncio.AbstractEventLoop, str, float], _Watch] = {}
 _connections: dict[tuple[asyncio.AbstractEventLoop, str], PacedConnection] = {}
 
 
-class Waiter:
+class Observer(ABC):
     """
-    One wait for news of an opportunity; a context manager that joins the polling loop and leaves it.
+    What a polling loop tells what it sees; a context manager that joins the loop and leaves it.
 
-    :param opportunity_uuid: the opportunity's UUID
+    :param opportunity_uuids: the opportunities to look at; None: all of the account
     :param chartmogul_conn_id: the Airflow connection to use
-    :param interval: seconds between two looks at the opportunity
+    :param interval: seconds between two looks
     """
 
-    __slots__ = ("_category", "_has_looked", "_in_trouble", "_key", "_news", "opportunity_uuid")
+    __slots__ = ("_key", "opportunity_uuids")
 
-    def __init__(self, opportunity_uuid: str, *, chartmogul_conn_id: str, interval: float) -> None:
-        loop = asyncio.get_running_loop()
-        self.opportunity_uuid = opportunity_uuid
-        self._key = (loop, chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
-        self._news: asyncio.Future[dict[str, Any] | Exception] = loop.create_future()
-        self._category: str | None = None
-        self._has_looked = False
-        self._in_trouble = False
+    def __init__(self, opportunity_uuids: Sequence[str] | None, chartmogul_conn_id: str, interval: float) -> None:
+        self.opportunity_uuids = opportunity_uuids
+        self._key = (asyncio.get_running_loop(), chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
 
     def __enter__(self) -> Self:
         if self._key not in _watches:
@@ -68,6 +64,40 @@ class Waiter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         _watches[self._key].leave(self)
+
+    @abstractmethod
+    def see(self, opportunity: dict[str, Any]) -> bool:
+        """Take a look at an opportunity; return whether that wakes somebody up."""
+
+    @abstractmethod
+    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """
+        Hear of an error; return whether that wakes somebody up.
+
+        :param opportunity_uuid: the opportunity that could not be looked at; None: none could
+        """
+
+    def end_round(self) -> None:  # noqa: B027  # a wait for one opportunity has nothing to end
+        """Hear that everything was looked at."""
+
+
+class Waiter(Observer):
+    """
+    One wait for news of an opportunity.
+
+    :param opportunity_uuid: the opportunity's UUID
+    :param chartmogul_conn_id: the Airflow connection to use
+    :param interval: seconds between two looks at the opportunity
+    """
+
+    __slots__ = ("_category", "_has_looked", "_in_trouble", "_news")
+
+    def __init__(self, opportunity_uuid: str, *, chartmogul_conn_id: str, interval: float) -> None:
+        super().__init__((opportunity_uuid,), chartmogul_conn_id, interval)
+        self._news: asyncio.Future[dict[str, Any] | Exception] = asyncio.get_running_loop().create_future()
+        self._category: str | None = None
+        self._has_looked = False
+        self._in_trouble = False
 
     async def news(self) -> dict[str, Any] | Exception:
         """
@@ -81,7 +111,7 @@ class Waiter:
         return news
 
     def see(self, opportunity: dict[str, Any]) -> bool:
-        """Take a look at the opportunity; return whether that is news."""
+        """Tell of the opportunity unless it looks as it did before."""
         category = opportunity.get("forecast_category")
         if self._has_looked and category == self._category and not self._in_trouble:
             return False
@@ -89,8 +119,8 @@ class Waiter:
         self._tell(opportunity)
         return True
 
-    def fail(self, error: Exception) -> bool:
-        """Hear of an error; return whether that is news."""
+    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Tell of the error unless it is one more of the same trouble."""
         if self._in_trouble and isinstance(error, ChartMogulError) and error.transient:
             return False
         self._in_trouble = True
@@ -104,12 +134,13 @@ class Waiter:
 
 
 class _Watch:
-    """The polling loop. It runs as long as somebody waits."""
+    """The polling loop. It runs as long as somebody observes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chartmogul_conn_id: str, interval: float) -> None:
         self._key = (loop, chartmogul_conn_id, interval)
         self._interval = interval
-        self._waiters: dict[str, list[Waiter]] = {}
+        self._of_one: dict[str, list[Observer]] = {}
+        self._of_all: list[Observer] = []
         self._wake_ups = 0
         self._pages = _ASSUMED_PAGES
         self._rounds_since_sweep = 0
@@ -117,18 +148,24 @@ class _Watch:
         _connections[loop, chartmogul_conn_id] = connection
         connection.users += 1
         self._connection = connection
-        # In a context of its own: in the first waiter's, all that the loop logs would go to that waiter's task log.
+        # In a context of its own: in the first observer's, all that the loop logs would go to that one's task log.
         self._task = loop.create_task(self._run(), context=contextvars.Context())
 
-    def join(self, waiter: Waiter) -> None:
-        self._waiters.setdefault(waiter.opportunity_uuid, []).append(waiter)
+    def join(self, observer: Observer) -> None:
+        if observer.opportunity_uuids is None:
+            self._of_all.append(observer)
+            return
+        for uuid in observer.opportunity_uuids:
+            self._of_one.setdefault(uuid, []).append(observer)
 
-    def leave(self, waiter: Waiter) -> None:
-        waiters = self._waiters[waiter.opportunity_uuid]
-        waiters.remove(waiter)
-        if not waiters:
-            del self._waiters[waiter.opportunity_uuid]
-        if not self._waiters:
+    def leave(self, observer: Observer) -> None:
+        if observer.opportunity_uuids is None:
+            self._of_all.remove(observer)
+        for uuid in observer.opportunity_uuids or ():
+            self._of_one[uuid].remove(observer)
+            if not self._of_one[uuid]:
+                del self._of_one[uuid]
+        if not self._of_one and not self._of_all:
             self._close()
 
     def _close(self) -> None:
@@ -138,6 +175,9 @@ class _Watch:
         if not self._connection.users:
             self._connection.close()
             del _connections[self._key[:2]]
+
+    def _observers(self) -> list[Observer]:
+        return [*self._of_all, *{observer for observers in self._of_one.values() for observer in observers}]
 
     async def _run(self) -> None:
         await asyncio.sleep(min(_LONGEST_GATHERING, self._interval / 10))
@@ -152,19 +192,25 @@ class _Watch:
                 if isinstance(error, ChartMogulError):
                     log.warning("%s", error)
                 else:
-                    log.exception("The polling loop has a defect; the waits that it serves end.")
-                await self._fail(self._waiters, error)
-                backoff = min(2.0**failures, max(self._interval, _LONGEST_BACKOFF))
-                await asyncio.sleep(max(backoff, getattr(error, "retry_after", None) or 0))
+                    log.exception("Unexpected error in the polling loop; the waits that it serves end.")
+                await self._fail(self._observers(), error)
+                await asyncio.sleep(self._pause_after(error, failures))
             else:
                 failures = 0
                 # Counted from the start, so that slow rounds neither shift the beat nor are made up for.
                 await asyncio.sleep(self._interval - (clock() - start) % self._interval)
 
+    def _pause_after(self, error: Exception, failures: int) -> float:
+        longest = max(self._interval, _LONGEST_BACKOFF)
+        if not isinstance(error, ChartMogulError) or not error.transient:
+            return longest
+        return max(min(2.0**failures, longest), error.retry_after or 0)
+
     async def _look(self) -> None:
-        """Look at every opportunity that is waited for, in as few requests as are known to do it."""
-        wanted = set(self._waiters)
-        if len(wanted) > self._pages:
+        """Look at all that is observed, in as few requests as are known to do it."""
+        observers = self._observers()
+        wanted = set(self._of_one)
+        if self._of_all or len(wanted) > self._pages:
             wanted = await self._sweep(wanted)
             self._rounds_since_sweep = 0
         else:
@@ -172,21 +218,27 @@ class _Watch:
             if self._rounds_since_sweep == _ROUNDS_BETWEEN_SWEEPS:
                 self._pages = _ASSUMED_PAGES
         await self._look_singly(wanted)
+        for observer in observers:
+            observer.end_round()
 
     async def _sweep(self, wanted: set[str]) -> set[str]:
-        """Read the list until all wanted ones were seen; return those that were not."""
+        """Read the list, until all wanted ones were seen or to its end; return those that were not seen."""
         pages = self._connection.hook.pages("opportunities")
         unseen = set(wanted)
-        for read in range(1, len(wanted) + 1):
+        read = 0
+        while True:
+            read += 1
             for opportunity in await self._connection.call(next, pages):
-                unseen.discard(opportunity.get("uuid", ""))
-                await self._see(opportunity.get("uuid", ""), opportunity)
-            if not unseen or pages.is_finished:
+                uuid = opportunity.get("uuid", "")
+                unseen.discard(uuid)
+                await self._see([*self._of_all, *self._of_one.get(uuid, ())], opportunity)
+            if pages.is_finished or (not unseen and not self._of_all):
                 self._pages = read
                 return unseen
-        # The list is longer than all of them looked at singly; that is not tried again until they are many more.
-        self._pages = 2 * len(wanted)
-        return unseen
+            if read == len(wanted) and not self._of_all:
+                # The list is longer than all of them looked at singly; not tried again until they are many more.
+                self._pages = 2 * len(wanted)
+                return unseen
 
     async def _look_singly(self, uuids: set[str]) -> None:
         outcome = _Outcome()
@@ -208,25 +260,25 @@ class _Watch:
                 opportunity = await self._connection.call(hook.retrieve_opportunity, uuid)
             except (ChartMogulNotFoundError, ChartMogulInvalidRequestError) as error:
                 outcome.successes += 1
-                await self._fail([uuid], error)
+                await self._fail(self._of_one.get(uuid, ()), error, uuid)
             except ChartMogulError as error:
                 outcome.failures += 1
                 outcome.error = error
                 if not error.transient or (outcome.failures == _FAILURES_IN_A_ROUND and not outcome.successes):
                     raise
-                await self._fail([uuid], error)
+                await self._fail(self._of_one.get(uuid, ()), error, uuid)
             else:
                 outcome.successes += 1
-                await self._see(uuid, opportunity)
+                await self._see(self._of_one.get(uuid, ()), opportunity)
 
-    async def _see(self, uuid: str, opportunity: dict[str, Any]) -> None:
-        for waiter in list(self._waiters.get(uuid, ())):
-            if waiter.see(opportunity):
+    async def _see(self, observers: Iterable[Observer], opportunity: dict[str, Any]) -> None:
+        for observer in tuple(observers):
+            if observer.see(opportunity):
                 await self._let_others_run()
 
-    async def _fail(self, uuids: Iterable[str], error: Exception) -> None:
-        for waiter in [waiter for uuid in list(uuids) for waiter in self._waiters.get(uuid, ())]:
-            if waiter.fail(error):
+    async def _fail(self, observers: Iterable[Observer], error: Exception, uuid: str | None = None) -> None:
+        for observer in tuple(observers):
+            if observer.fail(error, uuid):
                 await self._let_others_run()
 
     async def _let_others_run(self) -> None:

@@ -158,7 +158,7 @@ async def _leave_only_the_headers_of_the_api(_request: web.Request, response: we
 
 async def _wait_for_disconnect(request: web.Request, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while request.transport is not None and time.monotonic() < until:  # noqa: ASYNC110  # aiohttp has no event for it
+    while request.transport is not None and time.monotonic() < until:  # aiohttp has no event for it
         await asyncio.sleep(_LOOK_FOR_DISCONNECT_EVERY)
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+try:
+    from airflow.triggers.base import BaseEventTrigger
+except ImportError:  # Airflow 2.11, which has no asset watchers
+    BaseEventTrigger = BaseTrigger  # type: ignore[misc, assignment]
+
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.opportunity import AwaitedChange, check_opportunity_uuid
+from airflow_provider_chartmogul.opportunity import (
+    AwaitedChange,
+    check_opportunity_uuid,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+_SECONDS_BETWEEN_LOADS = 30
+# The triggerer stores events about once a second. What was seen is saved only after that.
+_SECONDS_UNTIL_EVENTS_ARE_STORED = 5
 
 
 class _WaitEvent(TriggerEvent):
@@ -112,3 +126,162 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
                     self.log.info(
                         "Opportunity %s: forecast category %s, waiting for %s.", opportunity_uuid, category, awaited
                     )
+
+
+class _ArgumentError(TypeError, ValueError):
+    """A mistake in a DAG. A TypeError too, since any other error in a constructor ends all triggers of a triggerer."""
+
+
+class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
+    """
+    Emit an event for each change of an opportunity's forecast category, for an Airflow ``AssetWatcher``.
+
+    The event's payload is::
+
+        {"schema_version": 1, "opportunity_uuid": …, "customer_uuid": …, "previous_forecast_category": …,
+         "forecast_category": …, "updated_at": …, "observed_at": …}
+
+    An opportunity that is new counts as a change from null. What is there at the first sight of the account sets the
+    baseline without events. Changes in between two looks are seen as one.
+
+    Delivery is at least once: what was seen is saved some seconds after its event, so that a triggerer that is
+    killed in between sends the event again; ``opportunity_uuid`` and ``updated_at`` together tell a repetition. On
+    Airflow 3.3 and later, changes made while no triggerer runs are found at the next start. Before 3.3 they are lost,
+    since Airflow has nowhere to keep what was seen.
+
+    Errors never end the watching. Look for them in the triggerer's log; Airflow shows them nowhere else.
+
+    :param target_categories: emit only when the category becomes this one, or one of these; None: on any change
+    :param opportunity_uuids: look only at this opportunity, or these
+    :param customer_uuid: emit only for opportunities of this customer, ``cus_…``
+    :param owner: emit only for opportunities of this owner, an email address
+    :param pipeline: emit only for opportunities in the pipeline of this name
+    :param pipeline_stage: emit only for opportunities in the stage of this name
+    :param poll_interval: seconds between two looks
+    :param chartmogul_conn_id: the Airflow connection to use
+    :param name: tells apart triggers of different assets that are alike otherwise; Airflow makes one of these
+    :raises ValueError: if something is no category, no UUID, or a template, which Airflow does not render here
+    """
+
+    CLASSPATH: ClassVar[str] = f"{__name__}.OpportunityForecastCategoryEventTrigger"
+
+    def __init__(
+        self,
+        *,
+        target_categories: str | Iterable[str] | None = None,
+        opportunity_uuids: str | Iterable[str] | None = None,
+        customer_uuid: str | None = None,
+        owner: str | None = None,
+        pipeline: str | None = None,
+        pipeline_stage: str | None = None,
+        poll_interval: float = 60.0,
+        chartmogul_conn_id: str = "chartmogul_default",
+        name: str | None = None,
+    ) -> None:
+        if BaseEventTrigger is BaseTrigger:
+            raise _ArgumentError(f"{type(self).__name__} needs Airflow 3.0 or later, which has asset watchers.")
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
+        try:
+            self.target_categories = _sorted_or_none(target_categories)
+            self.opportunity_uuids = _sorted_or_none(opportunity_uuids)
+            AwaitedChange.check(self.target_categories, None)
+            if self.opportunity_uuids is not None:
+                self.opportunity_uuids = sorted({check_opportunity_uuid(uuid) for uuid in self.opportunity_uuids})
+        except (TypeError, ValueError) as error:
+            raise _ArgumentError(str(error)) from None
+        self.customer_uuid = customer_uuid
+        self.owner = owner
+        self.pipeline = pipeline
+        self.pipeline_stage = pipeline_stage
+        self.poll_interval = float(poll_interval)
+        self.chartmogul_conn_id = chartmogul_conn_id
+        self.name = name
+        for parameter, value in self._filters().items():
+            if value is not None and "{{" in value:
+                raise _ArgumentError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the triggerer makes this trigger from."""
+        return self.CLASSPATH, {**self._identity(), "poll_interval": self.poll_interval}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch, and yield an event for each change."""
+        # Imported here, since DAG files import this module too.
+        from airflow_provider_chartmogul.forecast_memory import ForecastMemory
+        from airflow_provider_chartmogul.overview import Overview
+
+        targets = AwaitedChange.check(self.target_categories, None).targets
+        memory = ForecastMemory(getattr(self, "asset_state_store", None), self._identity())
+        while not await self._has_worked(memory.load):
+            await asyncio.sleep(_SECONDS_BETWEEN_LOADS)
+        with Overview(
+            memory,
+            opportunity_uuids=self.opportunity_uuids,
+            chartmogul_conn_id=self.chartmogul_conn_id,
+            interval=self.poll_interval,
+        ) as overview:
+            while True:
+                try:
+                    changes = await overview.changes()
+                except Exception as error:
+                    if isinstance(error, ChartMogulError):
+                        self.log.error("%s The watching goes on.", error)
+                    else:
+                        self.log.exception("Unexpected error; the watching goes on.")
+                    continue
+                wanted = [change for change in changes if self._is_wanted(change[1], targets)]
+                for previous, opportunity in wanted:
+                    yield TriggerEvent(_event_payload(previous, opportunity))
+                if wanted:
+                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_ARE_STORED)
+                await self._has_worked(memory.save)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what distinguishes this trigger's memory from those of others."""
+        return {
+            "target_categories": self.target_categories,
+            "opportunity_uuids": self.opportunity_uuids,
+            **self._filters(),
+            "chartmogul_conn_id": self.chartmogul_conn_id,
+            "name": self.name,
+        }
+
+    def _filters(self) -> dict[str, str | None]:
+        return {
+            "customer_uuid": self.customer_uuid,
+            "owner": self.owner,
+            "pipeline": self.pipeline,
+            "pipeline_stage": self.pipeline_stage,
+        }
+
+    def _is_wanted(self, opportunity: dict[str, Any], targets: frozenset[str] | None) -> bool:
+        return (targets is None or opportunity.get("forecast_category") in targets) and all(
+            value is None or opportunity.get(name) == value for name, value in self._filters().items()
+        )
+
+    async def _has_worked(self, use_store: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await use_store()
+        except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and state backend raise
+            self.log.warning("Airflow's asset state store failed, which is tried again: %s", error)
+            return False
+        return True
+
+
+def _event_payload(previous_category: str | None, opportunity: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "opportunity_uuid": opportunity["uuid"],
+        "customer_uuid": opportunity.get("customer_uuid"),
+        "previous_forecast_category": previous_category,
+        "forecast_category": opportunity.get("forecast_category"),
+        "updated_at": opportunity.get("updated_at"),
+        "observed_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def _sorted_or_none(values: str | Iterable[str] | None) -> list[str] | None:
+    """Return a list of plain strings in an order that does not depend on the process, as the trigger's hash needs."""
+    if values is None:
+        return None
+    return sorted(str(value) for value in ([values] if isinstance(values, str) else values))
