@@ -106,7 +106,9 @@ class Waiter(Observer):
         :return: the opportunity's JSON: at the first look, after its forecast category changed, and after the end of
             an error; or an error: a transient one when it begins, a permanent one, after which no news come
         """
-        news = await self._news
+        await self._news
+        # Not what was awaited: newer news have a future of their own.
+        news = self._news.result()
         self._news = asyncio.get_running_loop().create_future()
         return news
 
