@@ -50,6 +50,7 @@ def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         # On macOS looking proxies up kills forked processes; there is nothing but loopback to reach anyway.
         "NO_PROXY": "*",
+        "PYTHONSAFEPATH": "1",  # no airflow_local_settings.py or the like from where the command is run
         **{f"AIRFLOW__{name}": value for name, value in options.items()},
     }
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -119,9 +120,8 @@ class LocalAirflow:
             self._run_once("db", "migrate")
             self._store_connections()
             stack.callback(lambda: stop_all(self._running.values()))
-            for name, arguments in _COMPONENTS.items():
-                with self._log(name).open("w") as log:
-                    self._running[name] = Command(airflow_command(*arguments), self._environment, log)
+            for name in _COMPONENTS:
+                self.start(name)
             self._wait_until_healthy()
             self._stack = stack.pop_all()
         return self
@@ -152,6 +152,24 @@ class LocalAirflow:
         for name, command in self._running.items():
             if (exit_code := command.exit_code()) is not None:
                 raise LocalAirflowError(f"{name} ended with exit code {exit_code}. {self._end_of_log(name)}")
+
+    def start(self, component: str) -> None:
+        """
+        Start a component, at first or after it was killed.
+
+        :param component: ``api-server``, ``scheduler``, ``dag-processor`` or ``triggerer``
+        """
+        with self._log(component).open("a") as log:
+            self._running[component] = Command(airflow_command(*_COMPONENTS[component]), self._environment, log)
+
+    def kill(self, component: str) -> None:
+        """
+        End a component and its processes at once, as a crash does.
+
+        :param component: as for :meth:`start`
+        """
+        self._running[component].send(signal.SIGKILL)
+        self._running[component].wait()
 
     def _claim_home(self, stack: contextlib.ExitStack) -> None:
         with socket.socket() as probe:
