@@ -7,14 +7,12 @@ import json as jsonlib
 import random
 import re
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_chartmogul import __version__
 from airflow_provider_chartmogul.connection import ConnectionSettings
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
@@ -25,15 +23,16 @@ from airflow_provider_chartmogul.exceptions import (
     error_from_response,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
+from airflow_provider_chartmogul.hooks.pages import Pages
+from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import requests
 
-_PAGE_SIZE = 200  # the API's default and maximum
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 60.0  # seconds
@@ -98,17 +97,18 @@ class ChartMogulHook(BaseHook):
         }
 
     @cached_property
-    def _settings(self) -> ConnectionSettings:
+    def settings(self) -> ConnectionSettings:
+        """What the Airflow connection says, looked up at first use."""
         return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
     @cached_property
     def _session(self) -> requests.Session:
-        return _new_session(self._settings)
+        return new_session(self.settings)
 
     @property
     def host(self) -> str:
         """Address of the API, without its version."""
-        return self._settings.base_url.removesuffix("/v1")
+        return self.settings.base_url.removesuffix("/v1")
 
     def get_conn(self) -> requests.Session:
         """
@@ -122,7 +122,7 @@ class ChartMogulHook(BaseHook):
         """Look the connection up anew and use it from the next request on; return what it says."""
         settings = ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
         self.close()
-        self._settings, self._session = settings, _new_session(settings)
+        self.settings, self._session = settings, new_session(settings)
         return settings
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class ChartMogulHook(BaseHook):
             raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
         method = method.upper()
         body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
-        max_retries = self._settings.max_retries if self.max_retries is None else self.max_retries
+        max_retries = self.settings.max_retries if self.max_retries is None else self.max_retries
         may_have_acted = False
         retry = 0
         while True:
@@ -256,28 +256,28 @@ class ChartMogulHook(BaseHook):
         try:
             response = self.get_conn().request(
                 method,
-                f"{self._settings.base_url}/{endpoint}",
+                f"{self.settings.base_url}/{endpoint}",
                 params=params,
                 data=body,
                 headers=None if body is None else {"Content-Type": "application/json"},
-                timeout=self._settings.timeout,
+                timeout=self.settings.timeout,
                 allow_redirects=False,
             )
         except (RequestException, HTTPError) as error:
             # Not chained: the text of the original has the query in it, and that may hold an owner's address.
             raise ChartMogulUnreachableError(
-                f"no answer from {self.host}: {_root_cause(error)}",
+                f"no answer from {self.host}: {root_cause(error)}",
                 method=method,
                 path=path,
-                may_have_acted=not _failed_to_connect(error),
+                may_have_acted=not failed_to_connect(error),
             ) from None
         if not 200 <= response.status_code < 300:
             raise error_from_response(
                 method,
                 path,
                 response.status_code,
-                self._settings.without_api_key(response.content.decode(errors="replace")),
-                retry_after=_retry_after(response),
+                self.settings.without_api_key(response.content.decode(errors="replace")),
+                retry_after=retry_after(response),
             )
         try:
             return jsonlib.loads(response.content) if response.content else None
@@ -289,64 +289,6 @@ class ChartMogulHook(BaseHook):
                 status=response.status_code,
                 may_have_acted=True,
             ) from None
-
-
-class Pages(Iterator[list[dict[str, Any]]]):
-    """
-    The pages of a list endpoint, one after the other.
-
-    A page that could not be had can be asked for again: an error does not end the iteration.
-
-    :raises ChartMogulInvalidResponseError: if an answer is not a page, or its cursor does not move on
-    """
-
-    def __init__(self, hook: ChartMogulHook, endpoint: str, params: Mapping[str, Any] | None = None) -> None:
-        self.is_finished = False
-        self._hook = hook
-        self._endpoint = endpoint
-        self._query = {"per_page": _PAGE_SIZE, **(params or {})}
-        self._cursors = {self._query.get("cursor")}
-
-    def __next__(self) -> list[dict[str, Any]]:
-        if self.is_finished:
-            raise StopIteration
-        page = self._hook.request("GET", self._endpoint, params=self._query)
-        entries = self._entries_of(page)
-        # The last page has a cursor too, so only `has_more` says whether another one follows.
-        if not page.get("has_more"):
-            self.is_finished = True
-            return entries
-        cursor = page.get("cursor")
-        if not cursor or cursor in self._cursors:
-            raise self._error("the list does not end: has_more is true, but the cursor does not move on")
-        self._cursors.add(cursor)
-        self._query["cursor"] = cursor
-        return entries
-
-    def _entries_of(self, page: Any) -> list[dict[str, Any]]:
-        """Return the only list of a page: ``entries``, or on older endpoints named like the objects in it."""
-        lists = [value for value in page.values() if isinstance(value, list)] if isinstance(page, dict) else []
-        if len(lists) != 1 or not all(isinstance(entry, dict) for entry in lists[0]):
-            raise self._error("expected a page of a list")
-        return lists[0]
-
-    def _error(self, message: str) -> ChartMogulInvalidResponseError:
-        return ChartMogulInvalidResponseError(message, method="GET", path=f"/v1/{self._endpoint}")
-
-
-def _new_session(settings: ConnectionSettings) -> requests.Session:
-    import requests
-    from airflow import __version__ as airflow_version
-
-    session = requests.Session()
-    session.auth = (settings.api_key, "")
-    session.headers["User-Agent"] = f"airflow-provider-chartmogul/{__version__} apache-airflow/{airflow_version}"
-    # A proxy cannot reach this machine's loopback, and must not be shown a key that is on its way there.
-    session.trust_env = not settings.is_loopback
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=settings.max_concurrent_requests)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
 
 
 def _connection_type() -> dict[str, Any]:
@@ -373,27 +315,3 @@ def wait_before_retry(retry: int, retry_after: float | None) -> float:
     if retry_after is not None:
         return retry_after + random.uniform(0, min(retry_after, 1))
     return min(_FIRST_BACKOFF * 2.0**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    from urllib3 import Retry
-    from urllib3.exceptions import InvalidHeader
-
-    try:
-        return Retry().get_retry_after(response.raw)
-    except (InvalidHeader, OverflowError, ValueError):  # a date or number beyond all bounds
-        return None
-
-
-def _failed_to_connect(error: Exception) -> bool:
-    from requests import ConnectTimeout
-    from urllib3.exceptions import NewConnectionError
-
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(error, ConnectTimeout) or isinstance(reason, NewConnectionError)
-
-
-def _root_cause(error: BaseException) -> str:
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
