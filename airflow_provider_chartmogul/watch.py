@@ -32,6 +32,7 @@ _LONGEST_GATHERING = 1.0  # seconds in which a new loop waits for others to join
 _ASSUMED_PAGES = 5  # of the list, until a sweep has told
 _ROUNDS_BETWEEN_SWEEPS = 100  # after so many, what the last sweep told is out of date
 _LONGEST_BACKOFF = 60.0  # seconds
+_MOST_DOUBLINGS = 20  # of the backoff; a float has no room for some thousand
 _FAILURES_IN_A_ROUND = 10  # without any success, after which the rest is not tried
 _WAKE_UPS_AT_ONCE = 50  # so that the event loop comes to other things in between
 
@@ -206,7 +207,7 @@ class _Watch:
         longest = max(self._interval, _LONGEST_BACKOFF)
         if not isinstance(error, ChartMogulError) or not error.transient:
             return longest
-        return max(min(2.0**failures, longest), error.retry_after or 0)
+        return max(min(2.0 ** min(failures, _MOST_DOUBLINGS), longest), error.retry_after or 0)
 
     async def _look(self) -> None:
         """Look at all that is observed, in as few requests as are known to do it."""
