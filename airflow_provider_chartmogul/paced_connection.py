@@ -43,6 +43,7 @@ class PacedConnection:
         self.concurrency = 1
         self._seconds_per_request = 0.0
         self._next_start = 0.0
+        self._turn = asyncio.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._under_way = asyncio.Semaphore()
         self._lookups = 0
@@ -68,11 +69,15 @@ class PacedConnection:
                 await self._look_up(known=lookup)
             except ChartMogulError as error:
                 wait = wait_before_retry(retry, error.retry_after)
+                if error.retry_after is not None:
+                    # It is the account that sent too much, not this request.
+                    self._next_start = max(self._next_start, asyncio.get_running_loop().time() + wait)
                 if not error.transient or retry == _MAX_RETRIES or wait > LONGEST_BACKOFF:
                     raise
                 retry += 1
                 log.info("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, _MAX_RETRIES)
-                await asyncio.sleep(wait)
+                if error.retry_after is None:
+                    await asyncio.sleep(wait)
 
     async def connect(self) -> None:
         """Look the Airflow connection up unless that was done before."""
@@ -110,8 +115,8 @@ class PacedConnection:
     async def _call_once(self, function: Callable[..., _Result], *args: Any) -> _Result:
         loop = asyncio.get_running_loop()
         async with self._under_way:
-            now = loop.time()
-            start = max(now, self._next_start)
-            self._next_start = start + self._seconds_per_request
-            await asyncio.sleep(start - now)
+            async with self._turn:
+                while (wait := self._next_start - loop.time()) > 0:
+                    await asyncio.sleep(wait)
+                self._next_start = loop.time() + self._seconds_per_request
             return await loop.run_in_executor(self._executor, function, *args)
