@@ -12,7 +12,8 @@ What can go wrong between Airflow and ChartMogul: one error for each thing a use
     ├── ChartMogulRateLimitError        429: too many requests           (transient)
     ├── ChartMogulUnavailableError      5xx: ChartMogul has a problem    (transient)
     ├── ChartMogulUnreachableError      no answer came over the network  (transient)
-    └── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
+    ├── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
+    └── ChartMogulUndecidedError        only a person can tell whether something was created
 
 The tree stands outside ``AirflowException``, because under ``soft_fail`` Airflow's deferrable sensors skip on
 any ``AirflowException`` while poking sensors do not; outside of it both modes behave alike.
@@ -152,6 +153,15 @@ class ChartMogulInvalidResponseError(ChartMogulError):
 
     transient = True
     advice = "Check that the host of the Airflow connection is ChartMogul's API and that no proxy answers for it."
+
+
+class ChartMogulUndecidedError(ChartMogulError):
+    """What was created, if anything was, cannot be told from what others created or changed."""
+
+    advice = (
+        "Look at them in ChartMogul. If one of them is what this task was to create, delete the others that should "
+        "not be there and mark the task as success; if none is, create it by hand or in a new DAG run."
+    )
 
 
 _ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {

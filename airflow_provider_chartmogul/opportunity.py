@@ -108,7 +108,7 @@ def check_opportunity_uuid(value: object) -> str:
     """
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise ValueError(
-            f"opportunity_uuid: expected one like 4ee13ca4-e7fe-11ee-fa7f-f303abf41acc, not {_shown(value)}"
+            f"opportunity_uuid: expected one like 4ee13ca4-e7fe-11ee-fa7f-f303abf41acc, not {shown(value)}"
         )
     return value.lower()
 
@@ -122,13 +122,13 @@ def check_forecast_categories(value: str | Iterable[str], parameter: str) -> fro
     :raises ValueError: if ChartMogul has no such category
     """
     if not isinstance(value, Iterable):
-        raise ValueError(f"{parameter}: expected forecast categories, not {_shown(value)}.")
+        raise ValueError(f"{parameter}: expected forecast categories, not {shown(value)}.")
     categories = frozenset([value] if isinstance(value, str) else value)
     known = [category.value for category in ForecastCategory]
     for category in categories:
         if category not in known:
             raise ValueError(
-                f"{parameter}: {_shown(category)} is not a forecast category; use one of {', '.join(known)}."
+                f"{parameter}: {shown(category)} is not a forecast category; use one of {', '.join(known)}."
             )
     return categories
 
@@ -195,15 +195,16 @@ def to_iso_date(value: object, parameter: str) -> str:
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f"{parameter}: {_shown(value)} is not a date; write it as YYYY-MM-DD.") from None
+            raise ValueError(f"{parameter}: {shown(value)} is not a date; write it as YYYY-MM-DD.") from None
     if isinstance(value, datetime.datetime):
         value = value.date()
     if not isinstance(value, datetime.date):
-        raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {_shown(value)}.")
+        raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {shown(value)}.")
     return value.isoformat()
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return what a user wrote for an error message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
@@ -236,5 +237,5 @@ def _parse(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:
     except (TypeError, ValueError):
         moment = None
     if not isinstance(moment, pendulum.Date):
-        raise ValueError(f"{name} of opportunity {payload['uuid']} is not ISO 8601: {_shown(value)}.")
+        raise ValueError(f"{name} of opportunity {payload['uuid']} is not ISO 8601: {shown(value)}.")
     return moment

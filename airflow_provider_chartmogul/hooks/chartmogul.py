@@ -26,12 +26,15 @@ from airflow_provider_chartmogul.get_provider_info import get_provider_info
 from airflow_provider_chartmogul.hooks.pages import Pages
 from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
+from airflow_provider_chartmogul.opportunity_request import change_body, creation_body
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterator, Mapping
 
     import requests
+
+    from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
@@ -223,6 +226,83 @@ class ChartMogulHook(BaseHook):
             if date is not None:
                 params[name] = to_iso_date(date, name)
         return self.paginate("opportunities", params)
+
+    def create_opportunity(
+        self,
+        *,
+        customer_uuid: str,
+        owner: str,
+        pipeline: str,
+        pipeline_stage: str,
+        estimated_close_date: datetime.date | str,
+        amount_in_cents: int | str,
+        currency: str,
+        type: OpportunityType | str | None = None,  # noqa: A002  # the API's name
+        forecast_category: ForecastCategory | str | None = None,
+        win_likelihood: int | str | None = None,
+        custom: Mapping[str, Any] | str | None = None,
+    ) -> dict[str, Any]:
+        """
+        Create an opportunity and return its JSON as ChartMogul sends it. Optional fields that are None are not sent.
+
+        When the answer is lost, the error's ``may_have_acted`` is true, and calling this again may create a second
+        one; :func:`~airflow_provider_chartmogul.create_once.create_opportunity_once` does not.
+
+        :param customer_uuid: UUID of the customer, ``cus_…``
+        :param owner: email address of a user with a CRM seat
+        :param pipeline: name of the pipeline
+        :param pipeline_stage: name of the stage
+        :param estimated_close_date: a date, or a string ``YYYY-MM-DD``
+        :param amount_in_cents: in the currency's smallest unit
+        :param currency: three-letter code, such as USD
+        :param type: how the amount recurs; default: ChartMogul's
+        :param forecast_category: default: that of the stage
+        :param win_likelihood: percent; default: that of the stage
+        :param custom: custom attributes by name, or a JSON object of them as text
+        :raises ValueError: naming every field that is wrong; nothing was sent
+        """
+        fields = {
+            "customer_uuid": customer_uuid,
+            "owner": owner,
+            "pipeline": pipeline,
+            "pipeline_stage": pipeline_stage,
+            "estimated_close_date": estimated_close_date,
+            "amount_in_cents": amount_in_cents,
+            "currency": currency,
+            "type": type,
+            "forecast_category": forecast_category,
+            "win_likelihood": win_likelihood,
+            "custom": custom,
+        }
+        return _opportunity_of(
+            self.request("POST", "opportunities", json=creation_body(fields)), "POST", "opportunities"
+        )
+
+    def update_opportunity(self, opportunity_uuid: str, **changes: Any) -> dict[str, Any]:
+        """
+        Change some fields of an opportunity, leave the others, and return its JSON as ChartMogul sends it.
+
+        :param opportunity_uuid: the opportunity's UUID
+        :param changes: fields as in :meth:`create_opportunity`, except ``customer_uuid``; None is sent as null
+        :raises ValueError: naming every field that is wrong; nothing was sent
+        """
+        endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
+        return _opportunity_of(self.request("PATCH", endpoint, json=change_body(changes)), "PATCH", endpoint)
+
+    def delete_opportunity(self, opportunity_uuid: str) -> None:
+        """
+        Delete an opportunity.
+
+        :param opportunity_uuid: the opportunity's UUID
+        :raises ValueError: if that is not a UUID
+        :raises ChartMogulNotFoundError: if there was no such opportunity at the first request
+        """
+        try:
+            self.request("DELETE", f"opportunities/{check_opportunity_uuid(opportunity_uuid)}")
+        except ChartMogulNotFoundError as error:
+            # It is gone because an earlier request deleted it whose answer was lost.
+            if not error.may_have_acted:
+                raise
 
     def test_connection(self) -> tuple[bool, str]:
         """Tell whether the connection works, in words for the person who set it up; never raises."""

@@ -1,0 +1,243 @@
+"""
+Create an opportunity exactly once, although ChartMogul has no idempotency key and answers get lost.
+
+Before the first request to create it, the newest opportunity that the customer has is noted. ChartMogul lists the
+newest first, so whatever is listed above the noted one later came later, whatever anybody's clock says. After a lost
+answer, an opportunity with all the sent fields is looked for up there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulError,
+    ChartMogulNotFoundError,
+    ChartMogulUndecidedError,
+    ChartMogulUnreachableError,
+)
+from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, wait_before_retry
+from airflow_provider_chartmogul.opportunity_request import creation_body, is_made_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+
+log = logging.getLogger(__name__)
+
+_CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)  # Airflow's from ChartMogul's, at most
+_TIMED_OUT_BEHIND_A_GATEWAY = frozenset({504, 524})
+_MOST_CANDIDATES_SHOWN = 10
+
+
+class Memory(Protocol):
+    """What outlives a try of a task, or the process that it runs in."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Return what was saved last; None if nothing was."""
+
+    def save(self, record: dict[str, Any]) -> None:
+        """Keep JSON; it has to be safe when this returns."""
+
+
+class _NoMemory:
+    def load(self) -> None:
+        return None
+
+    def save(self, record: dict[str, Any]) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """
+    What was there before the first request to create.
+
+    :param moment: creation time of the newest that was there; None: there was none
+    :param uuids: those that were there although created no earlier than this
+    """
+
+    moment: datetime.datetime | None
+    uuids: frozenset[str] = frozenset()
+
+    @classmethod
+    def look(cls, hook: ChartMogulHook, customer_uuid: str) -> Self:
+        newest = None
+        uuids = []
+        for opportunity in hook.paginate("opportunities", {"customer_uuid": customer_uuid, "per_page": 10}):
+            created = _moment(opportunity.get("created_at"))
+            if created is not None:
+                if newest is not None and created < newest:
+                    break
+                newest = created
+            uuids.append(opportunity.get("uuid", ""))
+        return cls(newest, frozenset(uuids))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        return cls(_moment(record["moment"]), frozenset(record["uuids"]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"moment": self.moment.isoformat() if self.moment else None, "uuids": sorted(self.uuids)}
+
+    def has(self, opportunity: Mapping[str, Any]) -> bool:
+        if opportunity.get("uuid") in self.uuids:
+            return True
+        created = _moment(opportunity.get("created_at"))
+        return self.moment is not None and created is not None and created < self.moment
+
+
+def create_opportunity_once(
+    hook: ChartMogulHook,
+    fields: Mapping[str, Any],
+    *,
+    memory: Memory | None = None,
+    tried_since: datetime.datetime | None = None,
+) -> dict[str, Any]:
+    """
+    Create an opportunity, or find the one that an attempt created whose answer was lost.
+
+    :param hook: sends the requests; its ``max_retries`` is also how often a creation is tried again
+    :param fields: as in :meth:`ChartMogulHook.create_opportunity`
+    :param memory: what earlier tries left behind, and later ones find; None: there is no such thing
+    :param tried_since: when the first try began, if this is a later one and there is no ``memory``
+    :return: the opportunity's JSON
+    :raises ValueError: naming every field that is wrong; nothing was sent
+    :raises ChartMogulUndecidedError: if it cannot be told which opportunity was created, if any was
+    """
+    return _Creation(hook, fields, memory or _NoMemory(), tried_since).run()
+
+
+class _Creation:
+    def __init__(
+        self, hook: ChartMogulHook, fields: Mapping[str, Any], memory: Memory, tried_since: datetime.datetime | None
+    ) -> None:
+        self._hook = hook
+        self._fields = fields
+        self._body = creation_body(fields)
+        self._memory = memory
+        self._tried_since = tried_since
+        self._before = _Before(None)
+
+    def run(self) -> dict[str, Any]:
+        opportunity = self._find_earlier()
+        if opportunity is None:
+            self._memory.save(self._record())
+            opportunity = self._create()
+        self._memory.save({**self._record(), "created": opportunity["uuid"]})
+        return opportunity
+
+    def _record(self) -> dict[str, Any]:
+        return {"before": self._before.to_json(), "sent": self._body}
+
+    def _find_earlier(self) -> dict[str, Any] | None:
+        """Return what an earlier try created; find out what is there before this one creates anything."""
+        if record := self._memory.load():
+            self._before = _Before.from_json(record["before"])
+            found = self._retrieve(record["created"]) if "created" in record else self._find(record["sent"])
+            if record["sent"] == self._body:
+                return found
+            if found is not None:
+                raise self._undecided([found], "was created by an earlier try, with fields that have changed since")
+        elif self._tried_since is not None:
+            self._before = _Before(self._tried_since - _CLOCKS_DIFFER_BY)
+            return self._find(self._body)
+        self._before = _Before.look(self._hook, self._body["customer_uuid"])
+        return None
+
+    def _retrieve(self, uuid: str) -> dict[str, Any] | None:
+        try:
+            return self._hook.retrieve_opportunity(uuid)
+        except ChartMogulNotFoundError:
+            # Somebody deleted it, and then ran the task anew.
+            return None
+
+    def _create(self) -> dict[str, Any]:
+        retries = self._hook.settings.max_retries if self._hook.max_retries is None else self._hook.max_retries
+        retry = 0
+        while True:
+            try:
+                opportunity = self._hook.create_opportunity(**self._fields)
+            except ChartMogulError as error:
+                if not error.may_have_acted:
+                    raise
+                log.warning("%s Looking whether the opportunity was created all the same.", error.summary)
+                found = self._find(self._body) or self._find_late(error, retry)
+                if found is not None:
+                    return found
+                if retry >= retries:
+                    raise
+                retry += 1
+                log.warning("It was not. Trying again (retry %d of %d).", retry, retries)
+            else:
+                if retry:
+                    self._check_for_double()
+                return opportunity
+
+    def _find_late(self, error: ChartMogulError, retry: int) -> dict[str, Any] | None:
+        """Look once more after a while, since ChartMogul may still be at work on what nobody waits for any more."""
+        if isinstance(error, ChartMogulUnreachableError) or error.status in _TIMED_OUT_BEHIND_A_GATEWAY:
+            wait = min(self._hook.settings.timeout, LONGEST_BACKOFF)
+        else:
+            wait = wait_before_retry(retry, error.retry_after)
+            if wait > LONGEST_BACKOFF:
+                raise error
+        time.sleep(wait)
+        return self._find(self._body)
+
+    def _find(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the opportunity that was created from a request body, if any was."""
+        new = self._created_since(body["customer_uuid"])
+        equal = [opportunity for opportunity in new if is_made_from(opportunity, body)]
+        if len(equal) == 1:
+            log.info("Opportunity %s was created by an attempt whose answer was lost.", equal[0]["uuid"])
+            return equal[0]
+        if equal:
+            raise self._undecided(equal, "have all its fields")
+        edited = [opportunity for opportunity in new if _is_edited(opportunity)]
+        if edited:
+            raise self._undecided(edited, "may have had its fields before somebody changed them")
+        return None
+
+    def _check_for_double(self) -> None:
+        equal = [new for new in self._created_since(self._body["customer_uuid"]) if is_made_from(new, self._body)]
+        if len(equal) > 1:
+            raise self._undecided(equal, "have all its fields")
+
+    def _created_since(self, customer_uuid: str) -> list[dict[str, Any]]:
+        listed = self._hook.list_opportunities(customer_uuid=customer_uuid)
+        new = itertools.takewhile(lambda opportunity: not self._before.has(opportunity), listed)
+        return [opportunity for opportunity in new if str(opportunity.get("customer_uuid")).lower() == customer_uuid]
+
+    def _undecided(self, candidates: list[dict[str, Any]], why: str) -> ChartMogulUndecidedError:
+        shown = [
+            f"{candidate.get('uuid')} (created {candidate.get('created_at')})"
+            for candidate in candidates[:_MOST_CANDIDATES_SHOWN]
+        ]
+        if len(candidates) > _MOST_CANDIDATES_SHOWN:
+            shown.append(f"{len(candidates) - _MOST_CANDIDATES_SHOWN} more")
+        return ChartMogulUndecidedError(
+            "An answer of ChartMogul's was lost, and which opportunity this task created, if any, cannot be told: "
+            f"{', '.join(shown)} {why}"
+        )
+
+
+def _is_edited(opportunity: Mapping[str, Any]) -> bool:
+    created, updated = _moment(opportunity.get("created_at")), _moment(opportunity.get("updated_at"))
+    return created is None or updated is None or updated > created
+
+
+def _moment(text: object) -> datetime.datetime | None:
+    try:
+        moment = datetime.datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if moment is not None and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment

@@ -1,0 +1,48 @@
+"""What Airflow can tell a task of its earlier tries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, cast
+
+if TYPE_CHECKING:
+    import datetime
+
+    from airflow.providers.common.compat.sdk import Context
+
+_KEY = "created_opportunity"
+
+
+class TaskMemory:
+    """What earlier tries of a task left behind; Airflow keeps such since 3.3."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    @classmethod
+    def of(cls, context: Context) -> Self | None:
+        """Return the memory of the task that runs in a context; None where Airflow has none."""
+        store = context.get("task_state_store")
+        return None if store is None else cls(store)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return what was saved last; None if nothing was."""
+        return cast("dict[str, Any] | None", self._store.get(_KEY))
+
+    def save(self, record: dict[str, Any]) -> None:
+        """Keep JSON in Airflow's database."""
+        self._store.set(_KEY, record)
+
+
+def was_tried_before(context: Context) -> bool:
+    """Tell whether the task was started before in the same DAG run, be it that it is retried or was cleared."""
+    ti = context.get("ti")
+    return ti is not None and ti.try_number > 1
+
+
+def earlier_tries_began(context: Context) -> datetime.datetime | None:
+    """
+    Return a moment that no earlier try of the task began before; None: there was no earlier try.
+
+    Before 3.3 Airflow tells a task when its DAG run began, but not when the first of its own tries did.
+    """
+    return context["dag_run"].start_date if was_tried_before(context) else None
