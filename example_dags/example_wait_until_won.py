@@ -2,9 +2,9 @@
 Wait until an opportunity is won, then act on it.
 
 `retrieve_opportunity` keeps the opportunity as it is today. `wait_until_won` then looks at its forecast
-category every five minutes, for up to 30 days; `mode="reschedule"` gives the worker slot back between two
-looks. A lost opportunity fails the sensor at once, without retries. `announce` runs once the opportunity is
-won and compares then and now.
+category every five minutes, for up to 30 days; with `deferrable=True` the triggerer does that, for all waits
+together, and takes no worker. A lost opportunity fails the sensor at once, without retries. `announce` runs
+once the opportunity is won, and compares then and now.
 
 Trigger it with the UUID of an opportunity of yours; the default is one that the sandbox
 (`python -m airflow_provider_chartmogul.sandbox`) always has.
@@ -45,7 +45,7 @@ def example_wait_until_won() -> None:
         opportunity_uuid="{{ params.opportunity_uuid }}",
         target_categories="won",
         failure_categories="lost",
-        mode="reschedule",
+        deferrable=True,
         poke_interval=timedelta(minutes=5),
         timeout=timedelta(days=30),
     )

@@ -38,7 +38,7 @@ SECONDS_ALLOWED = 180
 # A line that our own operator or sensor logged, as Airflow writes it to a console.
 _OUR_LOG_LINE = re.compile(
     r"\S+T(?P<time>\d\d:\d\d:\d\d)\S* +\[\w+ *\] (?P<message>.*?) +"
-    r"\[airflow\.task\.operators\.airflow_provider_chartmogul\.(?P<module>\w+)"
+    r"\[(airflow\.task\.operators\.)?airflow_provider_chartmogul\.(?P<module>\w+)"
 )
 
 

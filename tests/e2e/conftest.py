@@ -1,0 +1,43 @@
+"""A complete Airflow and the sandbox, for all end-to-end tests."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from isolation import REPOSITORY
+from local_airflow import LocalAirflow
+
+from airflow_provider_chartmogul.sandbox import Sandbox
+from tests.e2e.runs import Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(opportunities=450, seed=1) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    dags = tmp_path_factory.mktemp("dags")
+    for folder in (REPOSITORY / "example_dags", REPOSITORY / "tests/e2e/dags"):
+        shutil.copytree(folder, dags, dirs_exist_ok=True)
+    with LocalAirflow(
+        tmp_path_factory.mktemp("airflow"),
+        connections={"chartmogul_default": sandbox.connection_json},
+        poke_interval=1.0,
+        CORE__DAGS_FOLDER=str(dags),
+        CORE__MAX_ACTIVE_TASKS_PER_DAG="200",
+        LOGGING__LOGGING_LEVEL="DEBUG",
+    ) as airflow:
+        yield airflow
+
+
+@pytest.fixture
+def runs(airflow: LocalAirflow) -> Runs:
+    return Runs(airflow)

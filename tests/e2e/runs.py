@@ -1,0 +1,62 @@
+"""DAG runs of a local Airflow, through its REST API."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local_airflow import LocalAirflow
+
+
+def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = 180) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.5)
+    raise AssertionError(f"After {seconds} s still not: {what}")
+
+
+class Runs:
+    def __init__(self, airflow: LocalAirflow) -> None:
+        self._api = airflow.api
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        wait_until(lambda: self._is_parsed(dag_id), f"DAG {dag_id} is parsed")
+        run = self._api("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
+        return str(run["dag_run_id"])
+
+    def of(self, dag_id: str) -> list[dict[str, Any]]:
+        wait_until(lambda: self._is_parsed(dag_id), f"DAG {dag_id} is parsed")
+        return list(self._api("GET", f"dags/{dag_id}/dagRuns?limit=100")["dag_runs"])
+
+    def outcome(self, dag_id: str, run_id: str, *, seconds: float = 180) -> str:
+        def state() -> str | None:
+            found = self._api("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"]
+            return found if found in ("success", "failed") else None
+
+        return str(wait_until(state, f"run {run_id} of {dag_id} has ended", seconds=seconds))
+
+    def tasks(self, dag_id: str, run_id: str, task_id: str | None = None) -> list[dict[str, Any]]:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100"
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._api("GET", f"{path}&offset={len(found)}")
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return [task for task in found if task_id in (None, task["task_id"])]
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1) -> Any:
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self._api("GET", f"{path}?map_index={map_index}&deserialize=true")["value"]
+
+    def _is_parsed(self, dag_id: str) -> bool:
+        try:
+            return bool(self._api("GET", f"dags/{dag_id}"))
+        except requests.HTTPError:
+            return False
