@@ -123,14 +123,14 @@ def check_forecast_categories(value: str | Iterable[str], parameter: str) -> fro
     """
     if not isinstance(value, Iterable):
         raise ValueError(f"{parameter}: expected forecast categories, not {shown(value)}.")
-    categories = frozenset([value] if isinstance(value, str) else value)
+    categories = [value] if isinstance(value, str) else list(value)
     known = [category.value for category in ForecastCategory]
     for category in categories:
         if category not in known:
             raise ValueError(
                 f"{parameter}: {shown(category)} is not a forecast category; use one of {', '.join(known)}."
             )
-    return categories
+    return frozenset(categories)
 
 
 @dataclass(frozen=True, slots=True)
