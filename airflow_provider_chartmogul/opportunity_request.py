@@ -99,7 +99,7 @@ def _essence(value: object) -> object:
     else:
         return number if math.isfinite(number) else text
     try:
-        return datetime.datetime.fromisoformat(text).date()
+        return datetime.datetime.fromisoformat(text.upper()).date()
     except ValueError:
         return text
 

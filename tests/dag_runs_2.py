@@ -11,7 +11,7 @@ from airflow.models.xcom import XCom
 from airflow.utils import timezone
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
-from airflow.utils.state import DagRunState
+from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunType
 
 from tests.dag_runs import Outcome
@@ -51,6 +51,9 @@ class Airflow2DagRun:
                 session.add(ti)
                 session.flush()
             ti.refresh_from_task(task)
+            if ti.state != TaskInstanceState.UP_FOR_RESCHEDULE:
+                ti.try_number += 1  # the scheduler's part
+                session.flush()
             try:
                 ti.run(ignore_all_deps=True, ignore_ti_state=True, session=session)
             except Exception as raised:  # noqa: BLE001  # whatever a task fails with

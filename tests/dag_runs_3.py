@@ -87,6 +87,7 @@ class Airflow3DagRun:
         self._build = build
         self._run_id = f"manual__{uuid.uuid4()}"
         self._conf = conf
+        self._start_date = datetime.now(UTC)
         self._task_instances: dict[tuple[str, int], _TaskInstance] = {}
 
     def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
@@ -127,7 +128,7 @@ class Airflow3DagRun:
             data_interval_start=None,
             data_interval_end=None,
             run_after=now,
-            start_date=now,
+            start_date=self._start_date,
             end_date=None,
             run_type=datamodels.DagRunType.MANUAL,
             state=datamodels.DagRunState.RUNNING,
