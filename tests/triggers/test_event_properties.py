@@ -1,0 +1,195 @@
+"""Whatever happens to an account and to a triggerer, changes become events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from airflow_provider_chartmogul import forecast_memory, watch
+from airflow_provider_chartmogul.opportunity import ForecastCategory
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
+from tests.airflow_versions import IS_AIRFLOW_3
+from tests.triggers.virtual_account import VirtualAccount, VirtualConnection, VirtualStore, run_in_virtual_time
+
+pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="Airflow 2 has no asset watchers")
+
+INTERVAL = 60.0
+UNTIL_SAVED = 10.0
+BEFORE_SAVED = 1.0
+
+CATEGORIES = st.sampled_from([category.value for category in ForecastCategory])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("create"), CATEGORIES),
+        st.tuples(st.just("change"), st.integers(0, 9), CATEGORIES),
+        st.tuples(st.just("delete"), st.integers(0, 9)),
+        st.tuples(st.just("poll")),
+        st.tuples(st.just("outage"), st.integers(1, 3)),
+        st.tuples(st.just("restart")),
+        st.tuples(st.just("crash")),
+    ),
+    max_size=30,
+)
+
+Change = tuple[str, str | None, str | None]
+
+
+class World:
+    """An account, a triggerer that watches it, and what is to be expected of that."""
+
+    def __init__(self, targets: list[str] | None) -> None:
+        self.account = VirtualAccount()
+        self.store = VirtualStore()
+        self.targets = targets
+        self.events: list[Change] = []
+        self.expected: list[Change] = []
+        self._known: dict[str, str | None] | None = None
+        self._saved: dict[str, str | None] | None = None
+        self._created = 0
+
+    async def live_through(self, steps: list[tuple[Any, ...]]) -> None:
+        self._start()
+        await self._poll(UNTIL_SAVED)
+        for name, *arguments in steps:
+            await getattr(self, f"_{name}")(*arguments)
+        await self._poll(UNTIL_SAVED)
+        await self._stop()
+
+    async def _create(self, category: str) -> None:
+        self._created += 1
+        self.account.categories[str(UUID(int=self._created))] = category
+
+    async def _change(self, index: int, category: str) -> None:
+        if uuid := self._pick(index):
+            self.account.categories[uuid] = category
+
+    async def _delete(self, index: int) -> None:
+        if uuid := self._pick(index):
+            del self.account.categories[uuid]
+
+    async def _outage(self, intervals: int) -> None:
+        self.account.is_down = True
+        await asyncio.sleep(intervals * INTERVAL)
+        self.account.is_down = False
+        await self._poll(UNTIL_SAVED)
+
+    async def _restart(self) -> None:
+        await self._stop()
+        self._start()
+        await self._poll(UNTIL_SAVED)
+
+    async def _crash(self) -> None:
+        await self._poll(BEFORE_SAVED)
+        await self._stop()
+        self._known = self._saved
+        self._start()
+        await self._poll(UNTIL_SAVED)
+
+    async def _poll(self, seconds: float = UNTIL_SAVED) -> None:
+        looks = self.account.looks
+        while self.account.looks == looks:
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(seconds)
+        now = dict(self.account.categories)
+        changes = self._changes_to(now)
+        self.expected += changes
+        self._known = now
+        if seconds == UNTIL_SAVED or not changes:
+            self._saved = now
+
+    def _changes_to(self, now: dict[str, str | None]) -> list[Change]:
+        if self._known is None:
+            return []
+        return [
+            (uuid, self._known.get(uuid), category)
+            for uuid, category in now.items()
+            if category != self._known.get(uuid) and (self.targets is None or category in self.targets)
+        ]
+
+    def _pick(self, index: int) -> str | None:
+        uuids = list(self.account.categories)
+        return uuids[index % len(uuids)] if uuids else None
+
+    def _start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _stop(self) -> None:
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        trigger = OpportunityForecastCategoryEventTrigger(target_categories=self.targets, poll_interval=INTERVAL)
+        trigger.asset_state_store = self.store  # type: ignore[assignment]  # has what is used of it
+        async for event in trigger.run():
+            payload = event.payload
+            self.events.append(
+                (payload["opportunity_uuid"], payload["previous_forecast_category"], payload["forecast_category"])
+            )
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let stores be called without a thread, which virtual time would not wait for."""
+
+    def call_at_once(function: Any) -> Any:
+        async def call(*args: Any) -> Any:
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(forecast_memory, "sync_to_async", call_at_once)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("targets", [None, ["won"], ["lost", "won"]], ids=str)
+def test_every_change_that_a_poll_shows_becomes_one_event_and_nothing_else_does(
+    targets: list[str] | None, in_this_process: pytest.MonkeyPatch
+) -> None:
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(steps=STEPS)
+    def check(steps: list[tuple[Any, ...]]) -> None:
+        world = World(targets)
+        in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(world.account))
+        run_in_virtual_time(world.live_through(steps))
+        assert Counter(world.events) == Counter(world.expected)
+
+    check()
+
+
+def test_a_large_account_costs_one_sweep_a_round_and_writes_only_what_changed(
+    in_this_process: pytest.MonkeyPatch,
+) -> None:
+    account = VirtualAccount({str(UUID(int=number * 7919)): "pipeline" for number in range(50_000)})
+    in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
+    store = VirtualStore()
+    events: list[Any] = []
+
+    async def watch_it() -> None:
+        trigger = OpportunityForecastCategoryEventTrigger(poll_interval=INTERVAL)
+        trigger.asset_state_store = store  # type: ignore[assignment]  # has what is used of it
+        async for event in trigger.run():
+            events.append(event)
+
+    async def test() -> None:
+        watching = asyncio.create_task(watch_it())
+        await asyncio.sleep(INTERVAL / 2)
+        assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
+        store.writes = account.requests = 0
+        uuids = list(account.categories)
+        for interval in range(20):
+            for uuid in uuids[interval * 5 : interval * 5 + 5]:
+                account.categories[uuid] = "won"
+            await asyncio.sleep(INTERVAL)
+        watching.cancel()
+
+    run_in_virtual_time(test())
+    assert len(events) == 100
+    assert account.requests == 20 * 250
+    assert store.writes <= 100
