@@ -1,0 +1,89 @@
+"""The trigger in the hands of Airflow's own TriggerRunner."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.triggers.base import TaskSuccessEvent
+
+from tests.triggers.triggerers import triggerer
+from tests.waits import make_open, trigger_for, uuids_of
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def won(sandbox: Sandbox) -> str:
+    """Return the UUID of an opportunity that is won."""
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.set_opportunity(uuid, forecast_category="won", owner="grace@example.com")
+    return uuid
+
+
+def test_events_come_out_and_no_line_of_the_log_holds_the_owner_or_the_key(
+    sandbox: Sandbox,
+    won: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    report = triggerer(monkeypatch).run(
+        trigger_for(won, baseline_category="pipeline"),
+        trigger_for(won, end_from_trigger=True),
+        trigger_for(UNKNOWN),
+        trigger_for("not a uuid"),
+        connections={"chartmogul_default": sandbox.connection},
+    )
+    assert report.failures == {}
+    resumed, ended, not_found, malformed = (report.events[number] for number in (1, 2, 3, 4))
+    assert [event.payload for event in resumed] == [
+        {"opportunity": sandbox.opportunity(won), "baseline_category": "pipeline"}
+    ]
+    assert [(type(event), event.xcoms) for event in ended] == [
+        (TaskSuccessEvent, {"return_value": sandbox.opportunity(won)})
+    ]
+    assert ["does not exist" in event.payload["error"] for event in not_found] == [True]
+    assert ["opportunity_uuid: expected" in event.payload["error"] for event in malformed] == [True]
+    logged = "".join(capfd.readouterr()) + caplog.text
+    assert "fired" in logged
+    assert "example.com" not in logged
+    assert sandbox.api_key not in logged
+
+
+def test_a_hundred_waits_of_one_triggerer_share_their_requests(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(97):
+        sandbox.add_opportunity()
+    uuids = make_open(sandbox)
+    for uuid in uuids:
+        sandbox.set_opportunity(uuid, forecast_category="won")
+    report = triggerer(monkeypatch).run(
+        *(trigger_for(uuid, poll_interval=5) for uuid in uuids),
+        connections={"chartmogul_default": sandbox.connection},
+    )
+    assert report.failures == {}
+    assert [
+        event.payload["opportunity"]["uuid"] for number in range(1, 101) for event in report.events[number]
+    ] == uuids
+    assert len(sandbox.requests) <= 3
+
+
+def test_a_missing_connection_ends_the_wait_with_an_error_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, won: str
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_CHARTMOGUL_NOWHERE", raising=False)
+    report = triggerer(monkeypatch).run(trigger_for(won, chartmogul_conn_id="chartmogul_nowhere"), connections={})
+    assert report.failures == {}
+    ((event,),) = report.events.values()
+    assert "chartmogul_nowhere" in event.payload["error"]
+
+
+def test_what_the_triggerer_gets_of_a_trigger_holds_no_secret(sandbox: Sandbox, won: str) -> None:
+    assert sandbox.api_key not in json.dumps(trigger_for(won).serialize())
