@@ -115,7 +115,8 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
 
     def _check_as_written(self, *, start_from_trigger: bool) -> None:
         AwaitedChange.check(_literals(self.target_categories), _literals(self.failure_categories))
-        check_forecast_categories(_literals(self.baseline_category) or (), "baseline_category")
+        if not _is_template(self.baseline_category):
+            _check_baseline(self.baseline_category)
         needs_first_look = self.target_categories is None and self.baseline_category is None
         if not self.deferrable and (start_from_trigger or self.end_from_trigger):
             raise ValueError("start_from_trigger and end_from_trigger act only with deferrable=True.")
@@ -218,7 +219,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         return ChartMogulHook(self.chartmogul_conn_id)
 
     def _awaited(self) -> AwaitedChange:
-        check_forecast_categories(self.baseline_category or (), "baseline_category")
+        _check_baseline(self.baseline_category)
         return AwaitedChange.check(self.target_categories, self.failure_categories)
 
     def _remember_first_look(self, category: str | None, context: Context) -> str | None:
@@ -263,8 +264,18 @@ def _as_written(value: Any) -> Any:
     return value
 
 
+def _check_baseline(category: Any) -> None:
+    if category is None:
+        return
+    if not isinstance(category, str):
+        raise ValueError(f"baseline_category: expected one forecast category, not {category!r}.")
+    check_forecast_categories(category, "baseline_category")
+
+
 def _is_template(value: Any) -> bool:
-    return isinstance(value, XComArg) or (isinstance(value, str) and ("{{" in value or "{%" in value))
+    # Like Airflow itself, which resolves XComArg, DagParam and others by this method.
+    is_resolved_later = callable(getattr(value, "resolve", None))
+    return is_resolved_later or (isinstance(value, str) and ("{{" in value or "{%" in value))
 
 
 def _flattened(values: Iterable[Any]) -> Iterator[Any]:
@@ -275,9 +286,11 @@ def _flattened(values: Iterable[Any]) -> Iterator[Any]:
             yield value
 
 
-def _literals(categories: Any) -> list[Any] | None:
+def _literals(categories: Any) -> Any:
     """Return what can be checked before templates are rendered; None if that is nothing."""
-    if categories is None or _is_template(categories) or not isinstance(categories, str | list):
+    if categories is None or _is_template(categories):
         return None
+    if not isinstance(categories, str | list):
+        return categories
     literals = [value for value in _flattened([categories]) if not _is_template(value)]
     return literals if literals or not categories else None
