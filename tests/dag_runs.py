@@ -42,6 +42,9 @@ class DagRun(Protocol):
     def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
         """Start a task, be it for the first time, after a reschedule or as a retry."""
 
+    def lose_worker(self, task_id: str) -> None:
+        """Let a task be retried as Airflow does when the worker that ran it disappears."""
+
 
 def run_of(build: Callable[[], DAG], conf: dict[str, Any] | None = None) -> DagRun:
     """

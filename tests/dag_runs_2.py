@@ -70,3 +70,8 @@ class Airflow2DagRun:
                 xcoms={xcom.key: xcom.value for xcom in xcoms},
                 link=link,
             )
+
+    def lose_worker(self, task_id: str) -> None:
+        with create_session() as session:
+            ti = self._run.get_task_instance(task_id, session=session)
+            ti.set_state(State.UP_FOR_RETRY, session=session)

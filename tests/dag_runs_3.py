@@ -117,6 +117,9 @@ class Airflow3DagRun:
             messages=supervisor.messages,
         )
 
+    def lose_worker(self, task_id: str) -> None:
+        self._task_instances[task_id, -1].state = "up_for_retry"
+
     def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance) -> Any:
         retries = task.retries or 0
         now = datetime.now(UTC)
