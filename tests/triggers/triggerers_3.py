@@ -68,6 +68,7 @@ class Airflow3Triggerer:
             "priority_weight": 1,
         }
         return workloads.RunTrigger(
+            type="RunTrigger",
             id=number,
             ti=_TaskInstance(**{name: value for name, value in ti.items() if name in _TaskInstance.model_fields}),
             classpath=classpath,
@@ -88,7 +89,7 @@ class _Supervisor:
         self._thread = threading.Thread(target=self._serve)
 
     def __enter__(self) -> None:
-        self._send(0, _messages.StartTriggerer())
+        self._send(0, _messages.StartTriggerer(type="StartTriggerer"))
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +105,7 @@ class _Supervisor:
                 self._send(frame.id, self._answer(self._requests.validate_python(frame.body)))
 
     def _send(self, number: int, message: Any) -> None:
-        body = None if message is None else message.model_dump(by_alias=True)
+        body = None if message is None else message.model_dump(by_alias=True, exclude_unset=True)
         self._own_end.sendall(comms._ResponseFrame(id=number, body=body, error=None).as_bytes())
 
     def _answer(self, message: Any) -> Any:
@@ -112,8 +113,11 @@ class _Supervisor:
             return self._synchronize(message)
         if isinstance(message, comms.GetConnection):
             if message.conn_id in self._connections:
-                return comms.ConnectionResult(conn_id=message.conn_id, **self._connections[message.conn_id])
-            return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": message.conn_id})
+                unset = dict.fromkeys(("host", "schema", "login", "password", "port", "extra"))
+                connection = {**unset, **self._connections[message.conn_id]}
+                return comms.ConnectionResult(conn_id=message.conn_id, **connection, type="ConnectionResult")
+            not_found = ErrorType.CONNECTION_NOT_FOUND
+            return comms.ErrorResponse(error=not_found, detail={"conn_id": message.conn_id}, type="ErrorResponse")
         return None
 
     def _synchronize(self, changes: Any) -> Any:
@@ -122,4 +126,4 @@ class _Supervisor:
         for number, traceback in changes.failures or ():
             self.report.failures[number] = "".join(traceback or ())
         to_create, self._to_create = self._to_create, []
-        return _messages.TriggerStateSync(to_create=to_create, to_cancel=set())
+        return _messages.TriggerStateSync(to_create=to_create, to_cancel=set(), type="TriggerStateSync")
