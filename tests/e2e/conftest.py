@@ -33,7 +33,6 @@ def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         poke_interval=1.0,
         CORE__DAGS_FOLDER=str(dags),
         CORE__MAX_ACTIVE_TASKS_PER_DAG="200",
-        LOGGING__LOGGING_LEVEL="DEBUG",
     ) as airflow:
         yield airflow
 
