@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test lint format airflow dist clean
+.PHONY: help demo test e2e lint format airflow dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -31,6 +31,9 @@ airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=
 
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 	$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
+
+e2e: $(VENV)/.test ## run the examples on a complete Airflow, and kill parts of it (ARGS="-k watch")
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 lint: $(VENV)/.lint ## check format, rules and types
 	$(BIN)/ruff format --check .
