@@ -38,6 +38,13 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_chartmogul.triggers.opportunity"],
             }
         ],
+        "transfers": [
+            {
+                "source-integration-name": "ChartMogul",
+                "target-integration-name": "Common IO",
+                "python-module": "airflow_provider_chartmogul.transfers.object_storage",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "chartmogul",

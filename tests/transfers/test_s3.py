@@ -1,0 +1,136 @@
+"""Against an S3 server on this machine, by way of Airflow's own connection and ObjectStoragePath."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+import pyarrow.parquet
+import pytest
+from moto.server import ThreadedMotoServer
+
+from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
+from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+from airflow_provider_chartmogul.transfers.formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUCKET = "warehouse"
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url: str) -> Any:
+    service = boto3.resource(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    bucket = service.create_bucket(Bucket=BUCKET)
+    bucket.objects.delete()
+    return bucket
+
+
+@pytest.fixture
+def conn_id(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    # Airflow keeps a file system for each connection as long as the process lives.
+    conn_id = f"aws_{uuid4().hex}"
+    connection = {
+        "conn_type": "aws",
+        "login": "key",
+        "password": "secret",
+        "extra": {"region_name": "us-east-1", "endpoint_url": s3_url},
+    }
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    return conn_id
+
+
+def export(path: str, **options: Any) -> dict[str, Any]:
+    return ChartMogulToObjectStorageOperator(task_id="export", path=path, **options).execute({})
+
+
+def keys(bucket: Any) -> list[str]:
+    return [item.key for item in bucket.objects.all()]
+
+
+def content(bucket: Any, key: str) -> bytes:
+    return bucket.Object(key).get()["Body"].read()  # type: ignore[no-any-return]  # boto3 has no types
+
+
+@pytest.mark.parametrize("key", ["o.jsonl", "crm/dt=2030-01-31/o.jsonl", "odd [1]*?/ö.jsonl"])
+def test_an_object_is_written(key: str, sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
+    path = f"s3://{conn_id}@{BUCKET}/{key}"
+    result = export(path)
+    assert keys(bucket) == [key]
+    rows = [json.loads(line) for line in content(bucket, key).splitlines()]
+    assert rows == sandbox.opportunities
+    assert result == {"path": path, "rows": 3, "bytes": len(content(bucket, key)), "pages": 1}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_retry_overwrites(bucket: Any, conn_id: str) -> None:
+    bucket.put_object(Key="o.jsonl.gz", Body=b"old")
+    export(f"s3://{conn_id}@{BUCKET}/o.jsonl.gz")
+    assert keys(bucket) == ["o.jsonl.gz"]
+    assert len(gzip.decompress(content(bucket, "o.jsonl.gz")).splitlines()) == 3
+
+
+def test_no_rows_make_an_empty_object(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
+    assert export(f"s3://{conn_id}@{BUCKET}/o.jsonl", query={"pipeline": "none"})["rows"] == 0
+    assert keys(bucket) == ["o.jsonl"]
+    assert content(bucket, "o.jsonl") == b""
+    assert len(sandbox.requests) == 1
+
+
+def test_parquet_is_written(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
+    export(f"s3://{conn_id}@{BUCKET}/o.parquet", format="parquet")
+    table = pyarrow.parquet.read_table(io.BytesIO(content(bucket, "o.parquet")))
+    assert table["uuid"].to_pylist() == [opportunity["uuid"] for opportunity in sandbox.opportunities]
+
+
+def test_an_object_of_several_parts_appears_complete(
+    bucket: Any, conn_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    original = JsonLinesWriter.write
+
+    def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
+        original(writer, page)
+        if len(page) < 200:
+            seen.append(keys(bucket))
+
+    monkeypatch.setattr(JsonLinesWriter, "write", write)
+    with Sandbox(opportunities=40_001, requests_per_second=None) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
+        result = export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+        expected = [opportunity["uuid"] for opportunity in sandbox.opportunities]
+    assert result["bytes"] > 2 * 8 * 1024 * 1024
+    assert seen == [[]]
+    assert keys(bucket) == ["o.jsonl"]
+    assert [json.loads(line)["uuid"] for line in content(bucket, "o.jsonl").splitlines()] == expected
+
+
+def test_an_error_leaves_the_old_object_and_nothing_else(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
+    bucket.put_object(Key="o.jsonl", Body=b"old")
+    page = {"entries": [{"uuid": "1"}], "cursor": "x", "has_more": True}
+    sandbox.fail(Fault("body", body=json.dumps(page), times=2))
+    with pytest.raises(ChartMogulInvalidResponseError):
+        export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+    assert keys(bucket) == ["o.jsonl"]
+    assert content(bucket, "o.jsonl") == b"old"
