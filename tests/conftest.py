@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from tests.airflow_versions import IS_AIRFLOW_3
+
 # Airflow reads all of this when it is imported, which the plugin and the test modules do after this module.
 for name in list(os.environ):
     if name.startswith("AIRFLOW_") or name.upper().endswith("_PROXY"):
@@ -25,6 +27,10 @@ os.environ.update(
     AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW_HOME.name}/airflow.db",
 )
+
+if not IS_AIRFLOW_3:
+    # The default of its test configuration, LocalExecutor, does not go with SQLite there.
+    os.environ["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor"
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import Trigger
 from airflow.models.xcom import XCom
 from airflow.utils import timezone
 from airflow.utils.db import initdb
@@ -14,7 +16,7 @@ from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunType
 
-from tests.dag_runs import Outcome
+from tests.dag_runs import Outcome, event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,12 @@ class Airflow2DagRun:
                 session.add(ti)
                 session.flush()
             ti.refresh_from_task(task)
+            if ti.trigger_id is not None:
+                row = session.get(Trigger, ti.trigger_id)
+                module, _, name = row.classpath.rpartition(".")
+                event = event_of(getattr(importlib.import_module(module), name)(**row.kwargs))
+                Trigger.submit_event(ti.trigger_id, event, session=session)
+                session.flush()
             if ti.state != TaskInstanceState.UP_FOR_RESCHEDULE:
                 ti.try_number += 1  # the scheduler's part
                 session.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +15,14 @@ from airflow.sdk.api.datamodels import _generated as datamodels
 from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.xcom import XCom
+from airflow.serialization.serialized_objects import BaseSerialization
 
-from tests.dag_runs import Outcome
+from tests.dag_runs import AssetEvent, Outcome, event_of
+
+try:
+    from airflow.sdk.serde import deserialize, serialize
+except ImportError:  # before Airflow 3.2
+    serialize, deserialize = BaseSerialization.serialize, BaseSerialization.deserialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +40,7 @@ class _TaskInstance:
     first_start: datetime | None = None
     xcoms: dict[str, Any] = field(default_factory=dict)
     state_store: dict[str, Any] = field(default_factory=dict)
+    deferral: Any = None
 
 
 class _Supervisor:
@@ -60,6 +68,19 @@ class _Supervisor:
     def _GetXCom(self, msg: Any) -> Any:  # noqa: N802
         return comms.XComResult(key=msg.key, value=self._xcoms(msg).get(msg.key))
 
+    def _GetXComCount(self, msg: Any) -> Any:  # noqa: N802
+        return comms.XComCountResponse(len=len(self._mapped_values(msg)))
+
+    def _GetXComSequenceItem(self, msg: Any) -> Any:  # noqa: N802
+        return comms.XComSequenceIndexResult(root=self._mapped_values(msg)[msg.offset])
+
+    def _GetXComSequenceSlice(self, msg: Any) -> Any:  # noqa: N802
+        return comms.XComSequenceSliceResult(root=self._mapped_values(msg)[msg.start : msg.stop : msg.step])
+
+    def _mapped_values(self, msg: Any) -> list[Any]:
+        mapped = sorted(key for key in self.task_instances if key[0] == msg.task_id and key[1] >= 0)
+        return [self.task_instances[key].xcoms[msg.key] for key in mapped]
+
     def _DeleteXCom(self, msg: Any) -> None:  # noqa: N802
         self._xcoms(msg).pop(msg.key, None)
 
@@ -83,10 +104,13 @@ class _Supervisor:
 
 
 class Airflow3DagRun:
-    def __init__(self, build: Callable[[], DAG], conf: dict[str, Any] | None) -> None:
+    def __init__(
+        self, build: Callable[[], DAG], conf: dict[str, Any] | None, asset_events: tuple[AssetEvent, ...]
+    ) -> None:
         self._build = build
         self._run_id = f"manual__{uuid.uuid4()}"
         self._conf = conf
+        self._asset_events = asset_events
         self._start_date = datetime.now(UTC)
         self._task_instances: dict[tuple[str, int], _TaskInstance] = {}
 
@@ -96,10 +120,11 @@ class Airflow3DagRun:
             # The API server gives each try an identity of its own.
             known.id, known.first_start = uuid.uuid4(), None
             known.try_number += 1
+        next_kwargs = _run_trigger(known.deferral) if known.deferral else None
         supervisor = _Supervisor(self._task_instances)
         log = structlog.wrap_logger(structlog.testing.CapturingLogger())
         with mock.patch.object(task_runner, "SUPERVISOR_COMMS", supervisor, create=True):
-            ti = self._runtime_task_instance(self._build().get_task(task_id), map_index, known)
+            ti = self._runtime_task_instance(self._build().get_task(task_id), map_index, known, next_kwargs)
             context = ti.get_template_context()
             state, _, error = task_runner.run(ti, context, log)
             task_runner.finalize(ti, state, context, log, error)
@@ -108,6 +133,7 @@ class Airflow3DagRun:
                 for key, value in known.xcoms.items()
             }
         known.state = state.value
+        known.deferral = next((msg for msg in supervisor.messages if isinstance(msg, comms.DeferTask)), None)
         known.first_start = known.first_start or ti.start_date
         return Outcome(
             state=state.value,
@@ -120,7 +146,7 @@ class Airflow3DagRun:
     def lose_worker(self, task_id: str) -> None:
         self._task_instances[task_id, -1].state = "up_for_retry"
 
-    def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance) -> Any:
+    def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance, next_kwargs: Any) -> Any:
         retries = task.retries or 0
         now = datetime.now(UTC)
         dag_run = _made(
@@ -136,7 +162,7 @@ class Airflow3DagRun:
             run_type=datamodels.DagRunType.MANUAL,
             state=datamodels.DagRunState.RUNNING,
             conf=self._conf,
-            consumed_asset_events=[],
+            consumed_asset_events=[_asset_event(event, now) for event in self._asset_events],
             partition_key=None,
         )
         context = _made(
@@ -146,7 +172,9 @@ class Airflow3DagRun:
             should_retry=known.try_number <= retries,
             task_reschedule_count=int(known.state == "up_for_reschedule"),
             upstream_map_indexes={},
-            xcom_keys_to_clear=list(known.xcoms),
+            xcom_keys_to_clear=[] if known.deferral else list(known.xcoms),
+            next_method=known.deferral.next_method if known.deferral else None,
+            next_kwargs=next_kwargs,
         )
         return task_runner.RuntimeTaskInstance.model_construct(
             id=known.id,
@@ -162,6 +190,33 @@ class Airflow3DagRun:
             start_date=now,
             state=datamodels.TaskInstanceState.RUNNING,
         )
+
+
+def _run_trigger(deferral: Any) -> Any:
+    """Do the triggerer's part; return the keyword arguments that the task resumes with."""
+    module, _, name = deferral.classpath.rpartition(".")
+    trigger = getattr(importlib.import_module(module), name)(**_deserialized(deferral.trigger_kwargs))
+    event = event_of(trigger)
+    return serialize({**_deserialized(deferral.next_kwargs), "event": event.payload})
+
+
+def _deserialized(value: Any) -> Any:
+    return deserialize(value) if any(key.startswith("__") for key in value) else value
+
+
+def _asset_event(event: AssetEvent, now: datetime) -> Any:
+    asset = datamodels.AssetReferenceAssetEventDagRun(name=event.asset, uri=event.asset, extra={})
+    return _made(
+        datamodels.AssetEventDagRunReference,
+        asset=asset,
+        extra=event.extra,
+        source_task_id=None,
+        source_dag_id=None,
+        source_run_id=None,
+        source_map_index=None,
+        source_aliases=[],
+        timestamp=now,
+    )
 
 
 def _made(model: Any, **fields: Any) -> Any:

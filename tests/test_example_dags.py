@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
+from tests.airflow_versions import IS_AIRFLOW_3
+from tests.dag_runs import AssetEvent, run_of
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.dag_runs import DagRun
+
+FOLDER = Path(__file__).parents[1] / "example_dags"
+NEEDS_AIRFLOW_3 = {"example_on_opportunity_won"}
+FILES = [path for path in sorted(FOLDER.glob("*.py")) if IS_AIRFLOW_3 or path.stem not in NEEDS_AIRFLOW_3]
+
+
+def dags_in(path: Path) -> list[DAG]:
+    spec = importlib.util.spec_from_file_location(f"parsed_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # A DAG that a decorated function returned belongs to nobody; ask the function for it once more.
+    made = [value for value in vars(module).values() if isinstance(value, DAG)]
+    function = getattr(module, path.stem, None)
+    return made or [function()] if callable(function) else made
+
+
+def run_example(name: str, *asset_events: AssetEvent, **conf: Any) -> DagRun:
+    def build() -> DAG:
+        (dag,) = dags_in(FOLDER / f"{name}.py")
+        return dag
+
+    return run_of(build, conf, asset_events)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_is_one_documented_dag_that_nothing_starts_by_itself(path: Path, sandbox: Sandbox) -> None:
+    (dag,) = dags_in(path)
+    assert dag.dag_id == path.stem
+    assert dag.doc_md
+    assert len(dag.doc_md) > 200
+    assert "chartmogul" in dag.tags
+    assert dag.tasks
+    assert sandbox.requests == []
+
+
+def test_retrieve_opportunity(sandbox: Sandbox) -> None:
+    run = run_example("example_retrieve_opportunity")
+    assert run.start("retrieve_opportunity").result == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert run.start("describe").result == "Discovery, 40 % likely to be won, expected to close on 2024-04-21"
+
+
+def test_retrieve_opportunity_of_ones_own(sandbox: Sandbox) -> None:
+    wanted = sandbox.opportunities[1]
+    run = run_example("example_retrieve_opportunity", opportunity_uuid=wanted["uuid"])
+    assert run.start("retrieve_opportunity").result == wanted
+
+
+def test_wait_until_won(sandbox: Sandbox) -> None:
+    run = run_example("example_wait_until_won")
+    before = run.start("retrieve_opportunity").result
+    assert before["forecast_category"] == "best_case"
+    assert run.start("wait_until_won").state == "deferred"
+    won = sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
+    assert run.start("wait_until_won").result == won
+    assert run.start("announce").result == "100.00 USD: best_case -> won"
+
+
+def test_wait_until_won_when_it_is_lost(sandbox: Sandbox) -> None:
+    run = run_example("example_wait_until_won")
+    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="lost")
+    outcome = run.start("wait_until_won")
+    assert outcome.state == "failed"
+    assert "forecast category is now lost" in str(outcome.error)
+
+
+def test_on_opportunity_won(sandbox: Sandbox) -> None:
+    name = "example_on_opportunity_won"
+    if not IS_AIRFLOW_3:
+        with pytest.raises(ModuleNotFoundError, match=r"airflow\.sdk"):
+            dags_in(FOLDER / f"{name}.py")
+        return
+    won = [sandbox.set_opportunity(opportunity["uuid"], forecast_category="won") for opportunity in sandbox.opportunities]
+    told = [{"from_trigger": True, "payload": {"opportunity_uuid": opportunity["uuid"]}} for opportunity in won]
+    # Airflow may deliver an event twice, and several in one run.
+    run = run_example(name, *(AssetEvent("chartmogul_opportunities_won", extra) for extra in [*told, told[0]]))
+    uuids = run.start("opportunity_uuids").result
+    assert uuids == sorted(opportunity["uuid"] for opportunity in won)
+    for index, uuid in enumerate(uuids):
+        assert run.start("retrieve_opportunity", map_index=index).result == sandbox.opportunity(uuid)
+        assert run.start("celebrate", map_index=index).result == f"{uuid} is won"
+
+
+def test_each_example_is_run_here() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    for path in FILES:
+        assert path.stem.removeprefix("example_") in tested
