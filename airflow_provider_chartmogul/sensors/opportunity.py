@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     BaseSensorOperator,
     PokeReturnValue,
-    XComArg,
     conf,
 )
 from airflow.triggers.base import StartTriggerArgs
@@ -29,6 +28,7 @@ from airflow_provider_chartmogul.opportunity import (
     check_forecast_categories,
     check_opportunity_uuid,
 )
+from airflow_provider_chartmogul.templates import is_template
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
 
     def _check_as_written(self, *, start_from_trigger: bool) -> None:
         AwaitedChange.check(_literals(self.target_categories), _literals(self.failure_categories))
-        if not _is_template(self.baseline_category):
+        if not is_template(self.baseline_category):
             _check_baseline(self.baseline_category)
         needs_first_look = self.target_categories is None and self.baseline_category is None
         if not self.deferrable and (start_from_trigger or self.end_from_trigger):
@@ -138,7 +138,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
 
     def _prepare_start_from_trigger(self) -> None:
         trigger_kwargs = self._trigger_kwargs(self.baseline_category)
-        if not _IS_AIRFLOW_3_3 and any(_is_template(value) for value in _flattened(trigger_kwargs.values())):
+        if not _IS_AIRFLOW_3_3 and any(is_template(value) for value in _flattened(trigger_kwargs.values())):
             warnings.warn(
                 f"{self.task_id}: Airflow {airflow_version} does not render templates in the triggerer, so "
                 "start_from_trigger is left out and the task takes its first look on a worker.",
@@ -258,7 +258,7 @@ def _as_written(value: Any) -> Any:
     """Turn enum members into plain strings and iterables into lists of a stable order, as XCom and DAGs need."""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, Iterable) and not isinstance(value, XComArg):
+    if isinstance(value, Iterable) and not is_template(value):
         items = [_as_written(item) for item in value]
         return sorted(items, key=str) if isinstance(value, set | frozenset) else items
     return value
@@ -272,12 +272,6 @@ def _check_baseline(category: Any) -> None:
     check_forecast_categories(category, "baseline_category")
 
 
-def _is_template(value: Any) -> bool:
-    # Like Airflow itself, which resolves XComArg, DagParam and others by this method.
-    is_resolved_later = callable(getattr(value, "resolve", None))
-    return is_resolved_later or (isinstance(value, str) and ("{{" in value or "{%" in value))
-
-
 def _flattened(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         if isinstance(value, list):
@@ -288,9 +282,9 @@ def _flattened(values: Iterable[Any]) -> Iterator[Any]:
 
 def _literals(categories: Any) -> Any:
     """Return what can be checked before templates are rendered; None if that is nothing."""
-    if categories is None or _is_template(categories):
+    if categories is None or is_template(categories):
         return None
     if not isinstance(categories, str | list):
         return categories
-    literals = [value for value in _flattened([categories]) if not _is_template(value)]
+    literals = [value for value in _flattened([categories]) if not is_template(value)]
     return literals if literals or not categories else None
