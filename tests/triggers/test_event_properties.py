@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import tracemalloc
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import hypothesis.strategies as st
@@ -17,6 +19,11 @@ from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 from tests.airflow_versions import IS_AIRFLOW_3
 from tests.triggers.virtual_account import VirtualAccount, VirtualConnection, VirtualStore, run_in_virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow.triggers.base import TriggerEvent
 
 pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="Airflow 2 has no asset watchers")
 
@@ -163,33 +170,67 @@ def test_every_change_that_a_poll_shows_becomes_one_event_and_nothing_else_does(
     check()
 
 
+@contextlib.asynccontextmanager
+async def watching(store: VirtualStore) -> AsyncIterator[list[TriggerEvent]]:
+    """Let a trigger see the account for the first time; enter with the list that its events go to."""
+    events: list[TriggerEvent] = []
+
+    async def collect() -> None:
+        trigger = OpportunityForecastCategoryEventTrigger(poll_interval=INTERVAL)
+        trigger.asset_state_store = store  # type: ignore[assignment]  # has what is used of it
+        async for event in trigger.run():
+            events.append(event)  # noqa: PERF401  # it never ends
+
+    task = asyncio.create_task(collect())
+    await asyncio.sleep(INTERVAL / 2)
+    yield events
+    task.cancel()
+
+
 def test_a_large_account_costs_one_sweep_a_round_and_writes_only_what_changed(
     in_this_process: pytest.MonkeyPatch,
 ) -> None:
     account = VirtualAccount({str(UUID(int=number * 7919)): "pipeline" for number in range(50_000)})
     in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
     store = VirtualStore()
-    events: list[Any] = []
-
-    async def watch_it() -> None:
-        trigger = OpportunityForecastCategoryEventTrigger(poll_interval=INTERVAL)
-        trigger.asset_state_store = store  # type: ignore[assignment]  # has what is used of it
-        async for event in trigger.run():
-            events.append(event)  # noqa: PERF401  # it never ends
 
     async def test() -> None:
-        watching = asyncio.create_task(watch_it())
-        await asyncio.sleep(INTERVAL / 2)
-        assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
-        store.writes = account.requests = 0
-        uuids = list(account.categories)
-        for interval in range(20):
-            for uuid in uuids[interval * 5 : interval * 5 + 5]:
-                account.categories[uuid] = "won"
-            await asyncio.sleep(INTERVAL)
-        watching.cancel()
+        async with watching(store) as events:
+            assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
+            store.writes = account.requests = 0
+            uuids = list(account.categories)
+            for start in range(0, 100, 5):
+                for uuid in uuids[start : start + 5]:
+                    account.categories[uuid] = "won"
+                await asyncio.sleep(INTERVAL)
+            assert len(events) == 100
+            assert account.requests == 20 * 250
+            assert store.writes <= 100
 
     run_in_virtual_time(test())
-    assert len(events) == 100
-    assert account.requests == 20 * 250
-    assert store.writes <= 100
+
+
+def test_a_hundred_intervals_of_changes_take_no_more_memory_than_the_first(
+    in_this_process: pytest.MonkeyPatch,
+) -> None:
+    account = VirtualAccount({str(UUID(int=number * 7919)): "pipeline" for number in range(2_000)})
+    in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
+
+    async def test() -> None:
+        async with watching(VirtualStore()) as events:
+            uuids = list(account.categories)
+            in_use = []
+            for interval in range(100):
+                for uuid in uuids[interval * 5 : interval * 5 + 5]:
+                    account.categories[uuid] = "won"
+                await asyncio.sleep(INTERVAL)
+                assert len(events) == 5
+                events.clear()
+                in_use.append(tracemalloc.get_traced_memory()[0])
+            assert max(in_use[-10:]) - max(in_use[:10]) < 50_000
+
+    tracemalloc.start()
+    try:
+        run_in_virtual_time(test())
+    finally:
+        tracemalloc.stop()
