@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import time
 import warnings
@@ -61,7 +60,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
     :param chartmogul_conn_id: the Airflow connection to use (templated)
     :param deferrable: wait in the triggerer; default: ``[operators] default_deferrable`` of Airflow's configuration
     :param start_from_trigger: with ``deferrable``, go to the triggerer without taking the first look on a worker.
-        Airflow 3.1 and 3.2 ignore it; before 3.3 it does not work with templates.
+        Airflow 3.1 and 3.2 ignore it; before 3.3 it does not work with templates, and never for mapped tasks.
     :param end_from_trigger: with ``deferrable``, succeed in the triggerer without returning to a worker
     """
 
@@ -74,15 +73,6 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
     )
     operator_extra_links = (ChartMogulCustomerLink(),)
     ui_color = "#d8ecf5"
-
-    start_trigger_args = StartTriggerArgs(
-        trigger_cls=OpportunityForecastCategoryTrigger.CLASSPATH,
-        next_method="execute_complete",
-        trigger_kwargs={},
-        next_kwargs=None,
-        timeout=None,
-    )
-    start_from_trigger = False
 
     def __init__(
         self,
@@ -147,9 +137,12 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
             )
             return
         self.start_from_trigger = True
-        self.start_trigger_args = dataclasses.replace(
-            self.start_trigger_args,
+        # Not of the class: a mapped sensor, whose arguments Airflow cannot know yet, would be started with those.
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=OpportunityForecastCategoryTrigger.CLASSPATH,
+            next_method="execute_complete",
             trigger_kwargs=trigger_kwargs,
+            next_kwargs=None,
             timeout=datetime.timedelta(seconds=self.timeout),
         )
 
