@@ -202,6 +202,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         if (
             not isinstance(opportunity, dict)
             or opportunity.get("uuid") != uuid
+            or "baseline_category" not in event
             or not awaited.is_over(opportunity.get("forecast_category"), event.get("baseline_category"))
         ):
             raise RuntimeError(f"The triggerer sent an event that does not end the wait for opportunity {uuid}.")
