@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import importlib.util
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +90,9 @@ def test_on_opportunity_won(sandbox: Sandbox) -> None:
         with pytest.raises(ModuleNotFoundError, match=r"airflow\.sdk"):
             dags_in(FOLDER / f"{name}.py")
         return
-    won = [sandbox.set_opportunity(opportunity["uuid"], forecast_category="won") for opportunity in sandbox.opportunities]
+    won = [
+        sandbox.set_opportunity(opportunity["uuid"], forecast_category="won") for opportunity in sandbox.opportunities
+    ]
     told = [{"from_trigger": True, "payload": {"opportunity_uuid": opportunity["uuid"]}} for opportunity in won]
     # Airflow may deliver an event twice, and several in one run.
     run = run_example(name, *(AssetEvent("chartmogul_opportunities_won", extra) for extra in [*told, told[0]]))
@@ -96,6 +101,50 @@ def test_on_opportunity_won(sandbox: Sandbox) -> None:
     for index, uuid in enumerate(uuids):
         assert run.start("retrieve_opportunity", map_index=index).result == sandbox.opportunity(uuid)
         assert run.start("celebrate", map_index=index).result == f"{uuid} is won"
+
+
+def in_days(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+
+
+def test_export_opportunities(sandbox: Sandbox, tmp_path: Path) -> None:
+    run = run_example("example_export_opportunities", folder=f"file://{tmp_path}")
+    result = run.start("export_opportunities").result
+    (folder,) = tmp_path.iterdir()
+    assert folder.name in (f"dt={in_days(0)}", f"dt={in_days(-1)}")
+    path = folder / "opportunities.jsonl.gz"
+    assert [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] == sandbox.opportunities
+    assert run.start("tell").result == f"3 opportunities in {result['path']}"
+    assert result["path"] == f"file://{path}"
+
+
+def test_create_opportunity_from_lead(sandbox: Sandbox) -> None:
+    run = run_example("example_create_opportunity_from_lead", seats=14)
+    assert len(run.start("find_leads").result) == 2
+    results = [run.start("create_opportunity", map_index=index).result for index in range(2)]
+    assert sandbox.opportunities[:2] == results[::-1]
+    assert [result["amount_in_cents"] for result in results] == [35_000, 62_500]
+    assert [result["custom"] for result in results] == [
+        {"source": "product", "seats": 14},
+        {"source": "product", "seats": 25},
+    ]
+    assert {result["owner"] for result in results} == {"owner@example.com"}
+    assert results[0]["estimated_close_date"] in (in_days(30), in_days(29))
+
+
+def test_stage_hygiene(sandbox: Sandbox) -> None:
+    due, won, future = sandbox.opportunities
+    sandbox.set_opportunity(due["uuid"], pipeline="New Business")
+    sandbox.set_opportunity(won["uuid"], pipeline="New Business", forecast_category="won")
+    sandbox.set_opportunity(future["uuid"], pipeline="New Business", estimated_close_date="2999-12-31")
+    run = run_example("example_stage_hygiene")
+    assert {opportunity["uuid"] for opportunity in run.start("list_due").result} == {due["uuid"], won["uuid"]}
+    assert run.start("choose_open").result == [due["uuid"]]
+    sandbox.clear_requests()
+    outcome = run.start("postpone", map_index=0)
+    assert outcome.result == sandbox.opportunity(due["uuid"])
+    assert outcome.result["estimated_close_date"] in (in_days(14), in_days(13))
+    assert sandbox.requests[0].body == {"estimated_close_date": outcome.result["estimated_close_date"]}
 
 
 def test_each_example_is_run_here() -> None:
