@@ -1,0 +1,404 @@
+"""The sensor that waits in the triggerer; how it waits on a worker is tested in test_opportunity.py."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_chartmogul.exceptions import ChartMogulUnavailableError
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.opportunity import ForecastCategory
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
+from airflow_provider_chartmogul.sandbox import Fault
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.dag_runs import run_of
+from tests.waits import payload_of, run
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+LASTING_FAULT = Fault(kind="status", status=503, times=None)
+
+
+def sensor(**options: Any) -> OpportunityForecastCategorySensor:
+    settings = {
+        "task_id": "wait",
+        "opportunity_uuid": UUID,
+        "target_categories": "won",
+        "poke_interval": 0.1,
+        "timeout": 60,
+        "deferrable": True,
+    }
+    return OpportunityForecastCategorySensor(**{**settings, **options})
+
+
+def dag_with(waiting: dict[str, Any]) -> DAG:
+    with DAG("waits", start_date=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), schedule=None) as dag:
+        sensor(**waiting)
+    return dag
+
+
+def deferral_of(waiting: OpportunityForecastCategorySensor) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as raised:
+        waiting.execute({})
+    return raised.value
+
+
+def kwargs_of(deferral: TaskDeferred) -> dict[str, Any]:
+    classpath, kwargs = deferral.trigger.serialize()
+    assert classpath == OpportunityForecastCategoryTrigger.CLASSPATH
+    return kwargs
+
+
+@pytest.fixture
+def opportunity(sandbox: Sandbox) -> dict[str, Any]:
+    """Return the JSON of an opportunity in the category ``pipeline``."""
+    return sandbox.set_opportunity(UUID, forecast_category="pipeline")
+
+
+# The first look
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_it_looks_once_on_the_worker_and_leaves_the_rest_to_the_triggerer(sandbox: Sandbox) -> None:
+    waiting = sensor(
+        opportunity_uuid=UUID.upper(),
+        target_categories={ForecastCategory.WON, "committed"},
+        failure_categories="lost",
+        poke_interval=30,
+    )
+    deferral = deferral_of(waiting)
+    assert deferral.method_name == "execute_complete"
+    assert kwargs_of(deferral) == {
+        "opportunity_uuid": UUID.upper(),
+        "target_categories": ["committed", "won"],
+        "failure_categories": "lost",
+        "baseline_category": None,
+        "poll_interval": 30,
+        "chartmogul_conn_id": "chartmogul_default",
+        "end_from_trigger": False,
+    }
+    assert len(sandbox.requests) == 1
+
+
+def test_a_target_that_is_reached_already_needs_no_triggerer(sandbox: Sandbox) -> None:
+    won = sandbox.set_opportunity(UUID, forecast_category="won")
+    assert sensor().execute({}) == won
+
+
+def test_a_failure_category_that_is_reached_already_needs_no_triggerer(sandbox: Sandbox) -> None:
+    sandbox.set_opportunity(UUID, forecast_category="lost")
+    with pytest.raises(AirflowFailException, match="forecast category is now lost"):
+        sensor(failure_categories="lost").execute({})
+
+
+@pytest.mark.parametrize("found", ["pipeline", "on_hold", None])
+def test_the_category_that_the_first_look_finds_goes_to_the_triggerer_as_baseline(sandbox: Sandbox, found: Any) -> None:
+    sandbox.set_opportunity(UUID, forecast_category=found)
+    kwargs = kwargs_of(deferral_of(sensor(target_categories=None)))
+    assert kwargs["target_categories"] is None
+    assert kwargs["baseline_category"] == found
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_a_baseline_that_was_given_goes_to_the_triggerer(sandbox: Sandbox) -> None:
+    waiting = sensor(target_categories=None, baseline_category="pipeline")
+    assert kwargs_of(deferral_of(waiting))["baseline_category"] == "pipeline"
+
+
+def test_a_change_from_a_baseline_that_was_given_needs_no_triggerer(sandbox: Sandbox) -> None:
+    won = sandbox.set_opportunity(UUID, forecast_category="won")
+    assert sensor(target_categories=None, baseline_category="pipeline").execute({}) == won
+
+
+@pytest.mark.parametrize("found", ["pipeline", None])
+def test_a_change_made_before_the_triggerer_looks_is_seen(sandbox: Sandbox, found: str | None) -> None:
+    sandbox.set_opportunity(UUID, forecast_category=found)
+    waiting = sensor(target_categories=None)
+    kwargs = json.loads(json.dumps(kwargs_of(deferral_of(waiting))))
+    lost = sandbox.set_opportunity(UUID, forecast_category="lost")
+
+    async def test() -> None:
+        payload = await payload_of(OpportunityForecastCategoryTrigger(**kwargs))
+        assert sensor(target_categories=None).execute_complete({}, json.loads(json.dumps(payload))) == lost
+
+    run(test())
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_the_triggerer_gets_what_is_left_of_the_timeout(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault(kind="slow", seconds=1.0))
+    timeout = deferral_of(sensor(timeout=60)).timeout
+    assert datetime.timedelta(seconds=30) < timeout <= datetime.timedelta(seconds=59)
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_it_times_out_on_the_worker_when_the_first_look_took_all_the_time(sandbox: Sandbox) -> None:
+    sandbox.fail(Fault(kind="slow", seconds=0.3))
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(timeout=0.2).execute({})
+
+
+# Errors at the first look
+
+
+@pytest.mark.parametrize("options", [{}, {"target_categories": None, "baseline_category": "pipeline"}])
+def test_a_transient_error_at_the_first_look_is_left_to_the_triggerer(
+    sandbox: Sandbox, waits: list[float], options: dict[str, Any]
+) -> None:
+    sandbox.fail(LASTING_FAULT)
+    kwargs = kwargs_of(deferral_of(sensor(**options)))
+    assert kwargs["baseline_category"] == options.get("baseline_category")
+    assert waits
+
+
+@pytest.mark.usefixtures("opportunity", "waits")
+def test_without_a_baseline_it_looks_on_the_worker_until_it_saw_one(sandbox: Sandbox) -> None:
+    # Each look makes three requests.
+    sandbox.fail(Fault(kind="status", times=7))
+    deferral = deferral_of(sensor(target_categories=None))
+    assert kwargs_of(deferral)["baseline_category"] == "pipeline"
+    assert len(sandbox.requests) == 8
+
+
+def test_a_permanent_error_at_the_first_look_fails_without_retry(sandbox: Sandbox) -> None:
+    sandbox.rotate_api_key("nobody-told-airflow")
+    with pytest.raises(AirflowFailException, match="HTTP 401"):
+        sensor().execute({})
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_malformed_uuid_fails_without_retry() -> None:
+    with pytest.raises(AirflowFailException, match="opportunity_uuid: expected one like"):
+        sensor(opportunity_uuid="4ee13ca4").execute({})
+
+
+@pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
+def test_a_failure_at_the_first_look_skips_under(sandbox: Sandbox, flag: str) -> None:
+    sandbox.set_opportunity(UUID, forecast_category="lost")
+    with pytest.raises(AirflowSkipException):
+        sensor(failure_categories="lost", **{flag: True}).execute({})
+
+
+@pytest.mark.usefixtures("opportunity")
+@pytest.mark.parametrize("flag", ["soft_fail", "never_fail", "silent_fail"])
+def test_a_deferral_is_no_failure_under(flag: str) -> None:
+    deferral_of(sensor(**{flag: True}))
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_silent_fail_goes_to_the_triggerer_after_a_defect_at_the_first_look(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieve = ChartMogulHook.retrieve_opportunity
+    defects = iter([LookupError("a defect")])
+
+    def retrieve_opportunity(self: ChartMogulHook, opportunity_uuid: str) -> dict[str, Any]:
+        for defect in defects:
+            raise defect
+        return retrieve(self, opportunity_uuid)
+
+    monkeypatch.setattr(ChartMogulHook, "retrieve_opportunity", retrieve_opportunity)
+    deferral_of(sensor(silent_fail=True))
+    assert len(sandbox.requests) == 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"exponential_backoff": True}, "exponential_backoff does not act when deferrable"),
+        ({"deferrable": False, "start_from_trigger": True}, "act only with deferrable=True"),
+        ({"deferrable": False, "end_from_trigger": True}, "act only with deferrable=True"),
+        ({"target_categories": None, "start_from_trigger": True}, "nothing to measure a change from"),
+        ({"target_categories": "win"}, "'win' is not a forecast category"),
+        ({"failure_categories": ["won"]}, "in target_categories and in failure_categories"),
+        ({"baseline_category": "pipelin"}, "'pipelin' is not a forecast category"),
+    ],
+)
+def test_what_would_not_act_is_refused_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sensor(**options)
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.usefixtures("opportunity")
+def test_the_mode_has_no_meaning(mode: str) -> None:
+    outcome = run_of(lambda: dag_with({"mode": mode, "target_categories": None})).start("wait")
+    assert outcome.state == "deferred"
+
+
+@pytest.mark.parametrize("default", ["True", "False"])
+def test_it_is_deferrable_when_airflows_configuration_says_so(monkeypatch: pytest.MonkeyPatch, default: str) -> None:
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", default)
+    waiting = OpportunityForecastCategorySensor(task_id="wait", opportunity_uuid=UUID)
+    assert waiting.deferrable is (default == "True")
+    assert sensor(deferrable=True).deferrable is True
+    assert sensor(deferrable=False).deferrable is False
+
+
+# The result
+
+
+def test_the_result_is_the_same_json_in_every_mode(sandbox: Sandbox) -> None:
+    won = sandbox.set_opportunity(UUID, forecast_category="won", custom={"a": [1.5, None]}, added_in_2027={"x": True})
+    results = [
+        run_of(lambda options=options: dag_with(options)).start("wait").result  # type: ignore[misc]
+        for options in ({"deferrable": False}, {"deferrable": False, "mode": "reschedule"}, {"deferrable": True})
+    ]
+
+    async def test() -> None:
+        payload = await payload_of(OpportunityForecastCategoryTrigger(opportunity_uuid=UUID, target_categories="won"))
+        results.append(sensor().execute_complete({}, json.loads(json.dumps(payload))))
+        trigger = OpportunityForecastCategoryTrigger(
+            opportunity_uuid=UUID, target_categories="won", end_from_trigger=True
+        )
+        results.extend([event.xcoms["return_value"] async for event in trigger.run()])  # type: ignore[attr-defined]
+
+    run(test())
+    assert results == [won] * 5
+    assert {json.dumps(result) for result in results} == {json.dumps(won)}
+
+
+OTHER_UUID = "00000000-0000-0000-0000-000000000000"
+WON = {"uuid": UUID, "forecast_category": "won"}
+UNEXPECTED = {
+    "nothing": None,
+    "a string": "won",
+    "a list": [WON],
+    "true": True,
+    "an empty object": {},
+    "another's event": {"status": "success"},
+    "an error that is no text": {"error": {"opportunity": WON}},
+    "an error that is null": {"error": None},
+    "only a baseline": {"baseline_category": "pipeline"},
+    "an opportunity that is null": {"opportunity": None, "baseline_category": None},
+    "an opportunity that is a string": {"opportunity": UUID, "baseline_category": None},
+    "an opportunity without uuid": {"opportunity": {"forecast_category": "won"}, "baseline_category": None},
+    "another opportunity": {"opportunity": {**WON, "uuid": OTHER_UUID}, "baseline_category": None},
+    "a category that was not waited for": {
+        "opportunity": {**WON, "forecast_category": "committed"},
+        "baseline_category": "pipeline",
+    },
+    "no category": {"opportunity": {"uuid": UUID}, "baseline_category": "pipeline"},
+}
+
+
+@pytest.mark.parametrize("event", UNEXPECTED.values(), ids=UNEXPECTED)
+def test_an_event_that_is_not_the_end_of_this_wait_is_no_success(event: Any) -> None:
+    with pytest.raises(RuntimeError, match=f"does not end the wait for opportunity {UUID}"):
+        sensor(failure_categories="lost").execute_complete({}, event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"opportunity": {**WON, "forecast_category": "pipeline"}, "baseline_category": "pipeline"},
+        {"opportunity": {"uuid": UUID, "forecast_category": None}, "baseline_category": None},
+        {"opportunity": WON},
+    ],
+    ids=["unchanged", "none as before", "no baseline"],
+)
+def test_an_event_without_a_change_is_no_success_when_any_change_is_waited_for(event: Any) -> None:
+    with pytest.raises(RuntimeError, match="does not end the wait"):
+        sensor(target_categories=None).execute_complete({}, event)
+
+
+def test_no_event_at_all_is_no_success() -> None:
+    with pytest.raises(RuntimeError, match="does not end the wait"):
+        sensor().execute_complete({})
+
+
+def test_a_failure_category_in_the_triggerer_fails_without_retry() -> None:
+    event = {"opportunity": {**WON, "forecast_category": "lost"}, "baseline_category": None}
+    with pytest.raises(AirflowFailException, match=f"Opportunity {UUID}: forecast category is now lost"):
+        sensor(failure_categories="lost").execute_complete({}, event)
+
+
+def test_an_error_in_the_triggerer_fails_without_retry() -> None:
+    with pytest.raises(AirflowFailException, match="the key was rejected"):
+        sensor().execute_complete({}, {"error": "the key was rejected"})
+
+
+# What the flags of every sensor make of a resumed task; airflow itself differs here from version to version
+
+
+def resume(waiting: OpportunityForecastCategorySensor, event: Any) -> Any:
+    return waiting.resume_execution("execute_complete", {"event": event}, {})
+
+
+def time_out(waiting: OpportunityForecastCategorySensor) -> Any:
+    error = "Trigger timeout" if IS_AIRFLOW_3 else "Trigger/execution timeout"
+    return waiting.resume_execution("__fail__", {"error": error}, {})
+
+
+def fail_in_triggerer(waiting: OpportunityForecastCategorySensor) -> Any:
+    return waiting.resume_execution("__fail__", {"error": "Trigger failure", "traceback": ["..."]}, {})
+
+
+ENDS = [{"error": "x"}, {"opportunity": {**WON, "forecast_category": "lost"}, "baseline_category": None}]
+
+
+@pytest.mark.parametrize("event", ENDS, ids=["error", "failure category"])
+def test_soft_fail_skips_what_fails_without_retry(event: Any) -> None:
+    with pytest.raises(AirflowSkipException):
+        resume(sensor(failure_categories="lost", soft_fail=True), event)
+
+
+@pytest.mark.parametrize("event", ENDS, ids=["error", "failure category"])
+def test_never_fail_skips_what_fails_without_retry_from_airflow_3_1_on(event: Any) -> None:
+    expected = AirflowSkipException if AIRFLOW_VERSION >= (3, 1) else AirflowFailException
+    with pytest.raises(expected):
+        resume(sensor(failure_categories="lost", never_fail=True), event)
+
+
+@pytest.mark.parametrize("flag", [None, "soft_fail", "never_fail", "silent_fail"])
+def test_an_unexpected_event_is_never_skipped(flag: str | None) -> None:
+    flags = {flag: True} if flag else {}
+    with pytest.raises(RuntimeError):
+        resume(sensor(**flags), {"status": "success"})
+
+
+def test_a_timeout_in_the_triggerer_is_not_retried_from_airflow_3_on() -> None:
+    with pytest.raises(AirflowException if not IS_AIRFLOW_3 else AirflowSensorTimeout) as raised:
+        time_out(sensor())
+    # Airflow 2 cannot tell a timeout from a failure of the trigger, and retries both.
+    assert isinstance(raised.value, AirflowSensorTimeout) == IS_AIRFLOW_3
+
+
+def test_soft_fail_skips_after_a_timeout_in_the_triggerer_but_on_airflow_3_0() -> None:
+    expected = AirflowSensorTimeout if AIRFLOW_VERSION == (3, 0) else AirflowSkipException
+    with pytest.raises(expected):
+        time_out(sensor(soft_fail=True))
+
+
+def test_never_fail_skips_after_a_timeout_in_the_triggerer_from_airflow_3_1_on() -> None:
+    expected = AirflowSkipException if AIRFLOW_VERSION >= (3, 1) else AirflowException
+    with pytest.raises(expected) as raised:
+        time_out(sensor(never_fail=True))
+    assert isinstance(raised.value, AirflowSkipException) == (AIRFLOW_VERSION >= (3, 1))
+
+
+def test_a_defect_in_the_triggerer_fails_and_may_be_retried() -> None:
+    with pytest.raises(AirflowException) as raised:
+        fail_in_triggerer(sensor())
+    assert not isinstance(raised.value, AirflowFailException | AirflowSensorTimeout)
+
+
+def test_transient_errors_are_no_airflow_exceptions_so_that_soft_fail_does_not_skip_for_them() -> None:
+    assert not issubclass(ChartMogulUnavailableError, AirflowException)

@@ -1,0 +1,190 @@
+"""Waits that need no worker at all: started in the triggerer, ended in the triggerer."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskDeferred
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # before Airflow 3.2
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[assignment]
+
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+from tests.airflow_versions import AIRFLOW_VERSION
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+RENDERS_IN_TRIGGERER = AIRFLOW_VERSION >= (3, 3)
+
+
+def sensor(**options: Any) -> OpportunityForecastCategorySensor:
+    settings = {
+        "task_id": "wait",
+        "opportunity_uuid": UUID,
+        "target_categories": ["won"],
+        "deferrable": True,
+        "start_from_trigger": True,
+    }
+    return OpportunityForecastCategorySensor(**{**settings, **options})
+
+
+def new_dag() -> DAG:
+    return DAG("waits", start_date=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), schedule=None)
+
+
+def as_the_scheduler_sees_it(dag: DAG) -> Any:
+    """Return the DAG after a trip through the database."""
+    return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+
+
+def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
+    waiting = sensor(failure_categories={"lost"}, poke_interval=30, timeout=3600, end_from_trigger=True)
+    assert waiting.start_from_trigger is True
+    arguments = waiting.start_trigger_args
+    assert arguments is not None
+    assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
+    assert arguments.next_method == "execute_complete"
+    assert arguments.timeout == datetime.timedelta(hours=1)
+    trigger = OpportunityForecastCategoryTrigger(**arguments.trigger_kwargs)
+    assert trigger.serialize()[1] == {
+        "opportunity_uuid": UUID,
+        "target_categories": ["won"],
+        "failure_categories": ["lost"],
+        "baseline_category": None,
+        "poll_interval": 30,
+        "chartmogul_conn_id": "chartmogul_default",
+        "end_from_trigger": True,
+    }
+
+
+def test_sensors_do_not_share_what_they_start_with() -> None:
+    one = sensor(timeout=1)
+    other = sensor(task_id="other", opportunity_uuid=UUID.replace("4", "5"), timeout=2)
+    assert one.start_trigger_args.trigger_kwargs["opportunity_uuid"] == UUID
+    assert other.start_trigger_args.trigger_kwargs["opportunity_uuid"] != UUID
+    assert sensor(start_from_trigger=False).start_from_trigger is False
+
+
+def test_every_template_field_is_an_attribute_of_the_trigger_where_airflow_renders_it() -> None:
+    trigger = OpportunityForecastCategoryTrigger(opportunity_uuid=UUID)
+    kwargs = sensor().start_trigger_args.trigger_kwargs
+    for name in OpportunityForecastCategorySensor.template_fields:
+        assert hasattr(trigger, name)
+        assert name in kwargs
+
+
+@pytest.mark.parametrize(
+    "templated",
+    [
+        {"opportunity_uuid": "{{ params.uuid }}"},
+        {"target_categories": ["lost", "{{ params.target }}"]},
+        {"baseline_category": "{% if 1 %}lost{% endif %}"},
+        {"chartmogul_conn_id": "{{ params.conn_id }}"},
+    ],
+    ids=lambda templated: next(iter(templated)),
+)
+def test_templates_start_in_the_triggerer_from_airflow_3_3_on_and_on_a_worker_before_with_a_warning(
+    templated: dict[str, Any],
+) -> None:
+    if RENDERS_IN_TRIGGERER:
+        expectation: Any = contextlib.nullcontext()
+    else:
+        expectation = pytest.warns(UserWarning, match="wait: Airflow .* does not render templates in the triggerer")
+    with expectation:
+        waiting = sensor(**templated)
+    assert waiting.start_from_trigger is RENDERS_IN_TRIGGERER
+
+
+def test_nothing_is_warned_of_without_templates() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        sensor()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"end_from_trigger": True},
+        {"start_from_trigger": False},
+        {"start_from_trigger": False, "deferrable": False},
+        {"target_categories": {"won", "committed"}, "failure_categories": ("lost",), "baseline_category": "pipeline"},
+    ],
+)
+def test_a_dag_with_such_sensors_passes_through_the_database(options: dict[str, Any]) -> None:
+    with new_dag() as dag:
+        waiting = sensor(**options)
+    DagSerialization.validate_schema(DagSerialization.to_dict(dag))
+    task = as_the_scheduler_sees_it(dag).get_task("wait")
+    assert task.start_from_trigger is waiting.start_from_trigger
+    if waiting.start_from_trigger:
+        arguments = task.start_trigger_args
+        assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
+        assert arguments.next_method == "execute_complete"
+        assert arguments.timeout == waiting.start_trigger_args.timeout
+
+
+@pytest.mark.filterwarnings("ignore:.*does not render templates:UserWarning")
+def test_a_uuid_from_another_task_passes_through_the_database() -> None:
+    with new_dag() as dag:
+        upstream = BaseOperator(task_id="upstream")
+        sensor(opportunity_uuid=upstream.output)
+    task = as_the_scheduler_sees_it(dag).get_task("wait")
+    assert task.upstream_task_ids == {"upstream"}
+    assert task.start_from_trigger is RENDERS_IN_TRIGGERER
+
+
+# Mapped
+
+
+def mapped_dag(**options: Any) -> DAG:
+    settings = {"task_id": "wait", "target_categories": ["won"], "deferrable": True, **options}
+    with new_dag() as dag:
+        OpportunityForecastCategorySensor.partial(**settings).expand(opportunity_uuid=[UUID, UUID.replace("4", "5")])
+    return dag
+
+
+def test_mapped_sensors_defer(sandbox: Sandbox) -> None:
+    sandbox.set_opportunity(UUID, forecast_category="pipeline")
+    task = mapped_dag().get_task("wait")
+    waiting = task.unmap({"task_id": "wait", "target_categories": ["won"], "deferrable": True, "opportunity_uuid": UUID})
+    with pytest.raises(TaskDeferred) as deferral:
+        waiting.execute({})
+    assert deferral.value.trigger.serialize()[1]["opportunity_uuid"] == UUID
+
+
+@pytest.mark.parametrize("options", [{}, {"end_from_trigger": True}, {"start_from_trigger": True}])
+def test_mapped_sensors_pass_through_the_database(options: dict[str, Any]) -> None:
+    dag = mapped_dag(**options)
+    DagSerialization.validate_schema(DagSerialization.to_dict(dag))
+    task = as_the_scheduler_sees_it(dag).get_task("wait")
+    # Airflow would start the trigger with what the class has for all its sensors: no opportunity at all.
+    assert task.start_trigger_args is None
+
+
+def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look_on_a_worker(sandbox: Sandbox) -> None:
+    sandbox.set_opportunity(UUID, forecast_category="pipeline")
+    task = mapped_dag(start_from_trigger=True).get_task("wait")
+    waiting = task.unmap(
+        {
+            "task_id": "wait",
+            "target_categories": ["won"],
+            "deferrable": True,
+            "start_from_trigger": True,
+            "opportunity_uuid": UUID,
+        }
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        waiting.execute({})
+    assert deferral.value.trigger.serialize()[1]["opportunity_uuid"] == UUID
+    assert len(sandbox.requests) == 1
