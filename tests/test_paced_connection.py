@@ -13,7 +13,11 @@ from airflow_provider_chartmogul.connection import (
     DEFAULT_MAX_CONCURRENT_REQUESTS,
     DEFAULT_MAX_REQUESTS_PER_SECOND,
 )
-from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, ChartMogulUnavailableError
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulNotFoundError,
+    ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
+)
 from airflow_provider_chartmogul.paced_connection import PacedConnection
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 from tests.waits import eventually, run, threads_of_waits, trigger_for, uuids_of, waiting
@@ -67,9 +71,7 @@ def test_requests_in_any_second_keep_to_the_limit_also_with_two_intervals_on_one
 
 
 @pytest.mark.parametrize(("extra", "limit"), [({}, 10), ({"max_concurrent_requests": 2}, 2)])
-def test_requests_at_once_keep_to_the_limit(
-    monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], limit: int
-) -> None:
+def test_requests_at_once_keep_to_the_limit(monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], limit: int) -> None:
     with Sandbox(opportunities=10_000, requests_per_second=None, max_connections=limit, latency=0.2) as sandbox:
         _connect(monkeypatch, sandbox, max_requests_per_second=1000, **extra)
         uuids = uuids_of(sandbox, 25, oldest=True)
@@ -101,9 +103,7 @@ def test_a_permanent_error_is_raised_at_once(sandbox: Sandbox) -> None:
     async def test() -> None:
         async for connection in _with_connection():
             with pytest.raises(ChartMogulNotFoundError):
-                await connection.call(
-                    connection.hook.retrieve_opportunity, "00000000-0000-0000-0000-000000000000"
-                )
+                await connection.call(connection.hook.retrieve_opportunity, "00000000-0000-0000-0000-000000000000")
             assert len(sandbox.requests) == 1
 
     run(test())
@@ -129,7 +129,7 @@ def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the_next_
 
     async def test() -> None:
         async for connection in _with_connection():
-            with pytest.raises(Exception, match="request rate") as raised:
+            with pytest.raises(ChartMogulRateLimitError) as raised:
                 await connection.call(connection.hook.retrieve_opportunity, uuid)
             assert raised.value.retry_after == 100
             begin = time.monotonic()

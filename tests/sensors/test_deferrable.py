@@ -58,6 +58,7 @@ def deferral_of(waiting: OpportunityForecastCategorySensor) -> TaskDeferred:
 
 
 def kwargs_of(deferral: TaskDeferred) -> dict[str, Any]:
+    kwargs: dict[str, Any]
     classpath, kwargs = deferral.trigger.serialize()
     assert classpath == OpportunityForecastCategoryTrigger.CLASSPATH
     return kwargs
@@ -114,7 +115,7 @@ def test_the_category_that_the_first_look_finds_goes_to_the_triggerer_as_baselin
 
 
 @pytest.mark.usefixtures("opportunity")
-def test_a_baseline_that_was_given_goes_to_the_triggerer(sandbox: Sandbox) -> None:
+def test_a_baseline_that_was_given_goes_to_the_triggerer() -> None:
     waiting = sensor(target_categories=None, baseline_category="pipeline")
     assert kwargs_of(deferral_of(waiting))["baseline_category"] == "pipeline"
 

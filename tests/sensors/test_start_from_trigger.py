@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskDeferred
 try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # before Airflow 3.2
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[assignment]
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[attr-defined, assignment]
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
@@ -38,6 +38,12 @@ def sensor(**options: Any) -> OpportunityForecastCategorySensor:
     return OpportunityForecastCategorySensor(**{**settings, **options})
 
 
+def started_with(waiting: OpportunityForecastCategorySensor) -> Any:
+    """Return what Airflow makes the trigger from."""
+    assert waiting.start_from_trigger
+    return waiting.start_trigger_args
+
+
 def new_dag() -> DAG:
     return DAG("waits", start_date=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), schedule=None)
 
@@ -49,9 +55,7 @@ def as_the_scheduler_sees_it(dag: DAG) -> Any:
 
 def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
     waiting = sensor(failure_categories={"lost"}, poke_interval=30, timeout=3600, end_from_trigger=True)
-    assert waiting.start_from_trigger is True
-    arguments = waiting.start_trigger_args
-    assert arguments is not None
+    arguments = started_with(waiting)
     assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
     assert arguments.next_method == "execute_complete"
     assert arguments.timeout == datetime.timedelta(hours=1)
@@ -70,14 +74,14 @@ def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
 def test_sensors_do_not_share_what_they_start_with() -> None:
     one = sensor(timeout=1)
     other = sensor(task_id="other", opportunity_uuid=UUID.replace("4", "5"), timeout=2)
-    assert one.start_trigger_args.trigger_kwargs["opportunity_uuid"] == UUID
-    assert other.start_trigger_args.trigger_kwargs["opportunity_uuid"] != UUID
+    assert started_with(one).trigger_kwargs["opportunity_uuid"] == UUID
+    assert started_with(other).trigger_kwargs["opportunity_uuid"] != UUID
     assert sensor(start_from_trigger=False).start_from_trigger is False
 
 
 def test_every_template_field_is_an_attribute_of_the_trigger_where_airflow_renders_it() -> None:
     trigger = OpportunityForecastCategoryTrigger(opportunity_uuid=UUID)
-    kwargs = sensor().start_trigger_args.trigger_kwargs
+    kwargs = started_with(sensor()).trigger_kwargs
     for name in OpportunityForecastCategorySensor.template_fields:
         assert hasattr(trigger, name)
         assert name in kwargs
@@ -131,7 +135,7 @@ def test_a_dag_with_such_sensors_passes_through_the_database(options: dict[str, 
         arguments = task.start_trigger_args
         assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
         assert arguments.next_method == "execute_complete"
-        assert arguments.timeout == waiting.start_trigger_args.timeout
+        assert arguments.timeout == started_with(waiting).timeout
 
 
 @pytest.mark.filterwarnings("ignore:.*does not render templates:UserWarning")
@@ -157,7 +161,9 @@ def mapped_dag(**options: Any) -> DAG:
 def test_mapped_sensors_defer(sandbox: Sandbox) -> None:
     sandbox.set_opportunity(UUID, forecast_category="pipeline")
     task = mapped_dag().get_task("wait")
-    waiting = task.unmap({"task_id": "wait", "target_categories": ["won"], "deferrable": True, "opportunity_uuid": UUID})
+    waiting = task.unmap(
+        {"task_id": "wait", "target_categories": ["won"], "deferrable": True, "opportunity_uuid": UUID}
+    )
     with pytest.raises(TaskDeferred) as deferral:
         waiting.execute({})
     assert deferral.value.trigger.serialize()[1]["opportunity_uuid"] == UUID

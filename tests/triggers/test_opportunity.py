@@ -121,7 +121,8 @@ def test_its_event_shows_no_owner_and_carries_the_whole_json(sandbox: Sandbox) -
     run(test())
 
 
-def test_an_error_event_shows_the_error(sandbox: Sandbox) -> None:
+@pytest.mark.usefixtures("sandbox")
+def test_an_error_event_shows_the_error() -> None:
     async def test() -> None:
         event = await event_of(trigger_for("00000000-0000-0000-0000-000000000000"))
         assert "does not exist" in repr(event)

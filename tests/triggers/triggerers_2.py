@@ -24,7 +24,7 @@ class Airflow2Triggerer:
     def run(self, *triggers: BaseTrigger, connections: dict[str, dict[str, Any]]) -> Report:
         for conn_id, connection in connections.items():
             self._monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
-        runner = TriggerRunner()
+        runner: Any = TriggerRunner()
         for number, trigger in enumerate(triggers, start=1):
             classpath, kwargs = trigger.serialize()
             made_anew = runner.get_trigger_by_classpath(classpath)(**json.loads(json.dumps(kwargs)))
@@ -39,7 +39,7 @@ class Airflow2Triggerer:
             report.events.setdefault(number, []).append(event)
         return report
 
-    async def _until_all_have_reported(self, runner: TriggerRunner, count: int) -> None:
+    async def _until_all_have_reported(self, runner: Any, count: int) -> None:
         running = asyncio.create_task(runner.arun())
         await eventually(lambda: len(runner.events) + len(runner.failed_triggers) >= count and not runner.triggers)
         runner.stop = True

@@ -6,10 +6,10 @@ import asyncio
 import socket
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
-from airflow.executors import workloads
+from airflow.executors.workloads import RunTrigger  # type: ignore[attr-defined]  # not said to be exported
 from airflow.jobs import triggerer_job_runner
 from airflow.models.trigger import Trigger
 from airflow.sdk.exceptions import ErrorType
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
 _messages = triggerer_job_runner.messages
-_TaskInstance = workloads.RunTrigger.model_fields["ti"].annotation.__args__[0]  # type: ignore[union-attr]
+_TaskInstance = get_args(RunTrigger.model_fields["ti"].annotation)[0]
 
 
 class Airflow3Triggerer:
@@ -40,7 +40,7 @@ class Airflow3Triggerer:
         )
         # The runner takes file descriptor 0 for its socket.
         for module in (triggerer_job_runner, comms):
-            self._monkeypatch.setattr(module, "socket", lambda fileno: supervisor.runners_end)
+            self._monkeypatch.setattr(module, "socket", lambda **_: supervisor.runners_end)
         self._monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", None, raising=False)
         with supervisor:
             asyncio.run(self._until_all_have_reported(supervisor.report, len(triggers)))
@@ -53,7 +53,7 @@ class Airflow3Triggerer:
         runner.stop = True
         await running
 
-    def _workload(self, number: int, trigger: BaseTrigger) -> workloads.RunTrigger:
+    def _workload(self, number: int, trigger: BaseTrigger) -> Any:
         classpath, kwargs = trigger.serialize()
         ti = {
             "id": uuid.uuid4(),
@@ -67,20 +67,19 @@ class Airflow3Triggerer:
             "queue": "default",
             "priority_weight": 1,
         }
-        return workloads.RunTrigger(
-            type="RunTrigger",
+        return RunTrigger(
             id=number,
             ti=_TaskInstance(**{name: value for name, value in ti.items() if name in _TaskInstance.model_fields}),
             classpath=classpath,
             encrypted_kwargs=Trigger.encrypt_kwargs(kwargs),
-            **self.workload_extras,
+            **{"type": "RunTrigger", **self.workload_extras},
         )
 
 
 class _Supervisor:
     """Hand out triggers and connections, and take reports, from a thread as Airflow does from a process."""
 
-    def __init__(self, to_create: list[workloads.RunTrigger], connections: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, to_create: list[Any], connections: dict[str, dict[str, Any]]) -> None:
         self.report = Report()
         self._to_create = to_create
         self._connections = connections

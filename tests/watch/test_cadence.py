@@ -6,7 +6,7 @@ import asyncio
 import gc
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -78,7 +78,7 @@ class _LoopProbe:
     def __init__(self) -> None:
         self.longest = 0.0
 
-    async def __aenter__(self) -> _LoopProbe:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._measure())
         return self
 

@@ -25,7 +25,13 @@ from tests.waits import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
     from tests.watch.conftest import OpenSandbox
+
+
+async def until_looked_at_again(sandbox: Sandbox) -> None:
+    made = len(sandbox.requests)
+    await eventually(lambda: len(sandbox.requests) >= made + 2)
 
 
 def test_a_change_made_before_the_first_look_is_seen(open_sandbox: OpenSandbox) -> None:
@@ -168,8 +174,7 @@ def test_a_waiter_that_was_busy_gets_the_latest_news(open_sandbox: OpenSandbox) 
             await waiter.news()
             for category in ("committed", "lost", "won"):
                 sandbox.set_opportunity(uuid, forecast_category=category)
-                made = len(sandbox.requests)
-                await eventually(lambda made=made: len(sandbox.requests) >= made + 2)
+                await until_looked_at_again(sandbox)
             assert _category(await waiter.news()) == "won"
 
     run(test())
@@ -205,8 +210,7 @@ def test_an_opportunity_without_a_category_or_with_a_new_one_is_waited_for_like_
             sandbox.set_opportunity(uuid, forecast_category=before)
             trigger = trigger_for(uuid, target_categories=None, baseline_category=before)
             async with waiting([trigger]) as (task,):
-                made = len(sandbox.requests)
-                await eventually(lambda made=made: len(sandbox.requests) >= made + 2)
+                await until_looked_at_again(sandbox)
                 assert not task.done()
                 sandbox.set_opportunity(uuid, forecast_category=after)
                 await eventually(task.done)

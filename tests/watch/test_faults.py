@@ -113,9 +113,7 @@ def test_an_outage_is_met_with_few_requests(open_sandbox: OpenSandbox, waits: in
     run(test())
 
 
-def test_a_wait_outlasts_any_number_of_failures(
-    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wait_outlasts_any_number_of_failures(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_SHORTEST_INTERVAL", 0.001)
     monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.001)
     monkeypatch.setattr(paced_connection, "_MAX_RETRIES", 0)
@@ -159,9 +157,7 @@ def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection
 
 
 @pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
-def test_a_rotated_key_is_picked_up(
-    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, waits: int
-) -> None:
+def test_a_rotated_key_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
     sandbox = open_sandbox(opportunities=20)
     uuids = make_open(sandbox)[:waits]
 
@@ -297,7 +293,7 @@ def test_an_unexpected_error_reaches_everybody_who_waits(
 ) -> None:
     sandbox = open_sandbox()
 
-    def break_down(self: ChartMogulHook, opportunity_uuid: str) -> None:
+    def break_down(*_: object) -> None:
         raise LookupError("a defect")
 
     monkeypatch.setattr(ChartMogulHook, "retrieve_opportunity", break_down)
@@ -363,7 +359,10 @@ def test_the_loop_writes_to_the_triggerers_log_and_a_waiter_writes_what_changes_
     run(test())
     pipeline = "forecast category pipeline, waiting for won."
     fault = "HTTP 503"
-    expected = {"first's": (first, [pipeline, fault, pipeline, "committed"]), "second's": (second, [pipeline, fault, pipeline])}
+    expected = {
+        "first's": (first, [pipeline, fault, pipeline, "committed"]),
+        "second's": (second, [pipeline, fault, pipeline]),
+    }
     for name, (uuid, parts) in expected.items():
         lines = handler.lines[name]
         assert len(lines) == len(parts), lines

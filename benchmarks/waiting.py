@@ -1,0 +1,206 @@
+"""
+Measure what deferred waits cost, beside the HTTP provider's HttpEventTrigger doing the same job.
+
+The account has 10,000 opportunities, 40 requests a second, 20 connections and 50 ms latency. It and the process that
+runs the triggers are processes of their own; the figures are those of the latter. Ours starts all its waits at once,
+as after the restart of a triggerer; HttpEventTrigger gets its waits spread evenly over an interval, since otherwise the
+account refuses most of what it sends. The garbage collector has a column of its own: it stops the whole process, for a
+time that depends on all that lives there, and looks at all of that only while the number of waits grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from benchmarks.harness.server import Server
+from benchmarks.harness.triggerer import HTTP_EVENT_TRIGGER, OURS, Job, Measured, Triggerer
+
+OPPORTUNITIES = 10_000
+CHANGES = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A row of the table.
+
+    :param trigger: which trigger waits
+    :param waits: how many there are
+    :param interval: seconds between two looks at an opportunity
+    :param intervals: how many of them are measured
+    """
+
+    trigger: str
+    waits: int
+    interval: float
+    intervals: int
+
+
+RUNS = [
+    Run(OURS, 1, 2, 5),
+    Run(HTTP_EVENT_TRIGGER, 1, 2, 5),
+    Run(OURS, 100, 5, 3),
+    Run(HTTP_EVENT_TRIGGER, 100, 5, 3),
+    Run(OURS, 1_000, 10, 2),
+    Run(HTTP_EVENT_TRIGGER, 1_000, 30, 1),
+    Run(OURS, 10_000, 60, 1),
+]
+SMOKE_RUNS = [Run(OURS, 100, 4, 1), Run(HTTP_EVENT_TRIGGER, 20, 2, 1)]
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    What a run came to.
+
+    :param run: the run
+    :param measured: what it cost the process
+    :param requests: what the account was sent while it was measured
+    :param refused: how many of these it answered with 429 or 503
+    :param delays: seconds from each change to its event
+    """
+
+    run: Run
+    measured: Measured
+    requests: int
+    refused: int
+    delays: list[float]
+
+    @property
+    def cpu_per_look(self) -> float:
+        """Seconds of computing per wait and interval."""
+        return self.measured.cpu / self.run.waits / self.run.intervals
+
+    def row(self) -> str:
+        """Return the result as a row of a Markdown table."""
+        run, measured = self.run, self.measured
+        cells = [
+            run.trigger,
+            f"{run.waits:,}",
+            f"{run.interval:g} s",
+            f"{self.requests / run.intervals:,.0f}",
+            f"{self.refused}",
+            f"{measured.longest_block * 1000:.0f} ms",
+            f"{measured.longest_collection * 1000:.0f} ms",
+            f"{self.cpu_per_look * 1000:.3f} ms",
+            f"{measured.memory / run.waits / 1024:.1f} KB" if run.waits >= 1000 else "",
+            f"{statistics.median(self.delays):.1f} s",
+            f"{max(self.delays):.1f} s",
+        ]
+        return f"| {' | '.join(cells)} |"
+
+
+HEADER = """\
+| trigger | waits | interval | requests per interval | 429 or 503 | longest block of the event loop \
+| garbage collection | CPU per wait and interval | memory per wait | change to event, median | longest |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
+
+
+def main() -> int:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="only see whether it works, in less than 30 seconds")
+    runs = SMOKE_RUNS if parser.parse_args().smoke else RUNS
+    print(_environment(), flush=True)
+    print()
+    print(HEADER, flush=True)
+    results = []
+    with tempfile.TemporaryDirectory(prefix="chartmogul-benchmark-") as airflow_home:
+        for run in runs:
+            results.append(_measure(run, airflow_home))
+            print(results[-1].row(), flush=True)
+    ours, theirs = (
+        [result for result in results if result.run.trigger == trigger][-1] for trigger in (OURS, HTTP_EVENT_TRIGGER)
+    )
+    print()
+    print(
+        f"Per wait and interval, HttpEventTrigger with {theirs.run.waits:,} waits takes "
+        f"{theirs.cpu_per_look / ours.cpu_per_look:,.0f} times the CPU that this provider takes with "
+        f"{ours.run.waits:,}."
+    )
+    return 0
+
+
+def _measure(run: Run, airflow_home: str) -> Result:
+    dice = random.Random(0)
+    start_over = run.interval if run.trigger == HTTP_EVENT_TRIGGER else 0.0
+    with Server(OPPORTUNITIES) as server:
+        uuids = dice.sample(server.uuids, run.waits)
+        job = Job(
+            trigger=run.trigger,
+            uuids=uuids,
+            interval=run.interval,
+            start_over=start_over,
+            settle_for=start_over + min(8.0, run.interval),
+            measure_for=run.interval * run.intervals,
+        )
+        with Triggerer(job, _connections(server), airflow_home) as triggerer:
+            triggerer.until_settled()
+            server.forget_requests()
+            changed = _win(dice.sample(uuids, CHANGES), run, server) if run.waits > CHANGES else {}
+            measured = triggerer.measured()
+            requests = server.count_requests()
+            # Where changes would leave nothing to measure, they come later.
+            changed = changed or _win(uuids, run, server)
+            ended = dict(triggerer.next_event(2 * run.interval + 10) for _ in changed)
+            delays = [ended[uuid] - moment for uuid, moment in changed.items()]
+    return Result(run, measured, requests.total(), requests[429] + requests[503], delays)
+
+
+def _win(uuids: list[str], run: Run, server: Server) -> dict[str, float]:
+    """Win opportunities at moments spread over half an interval; return when."""
+    moments = {}
+    for uuid in uuids:
+        time.sleep(run.interval / 2 / len(uuids))
+        moments[uuid] = server.win(uuid)
+    return moments
+
+
+def _connections(server: Server) -> dict[str, str]:
+    ours = {"conn_type": "chartmogul", "host": server.url, "password": server.api_key}
+    address = urlsplit(server.url)
+    theirs = {
+        "conn_type": "http",
+        "schema": "http",
+        "host": address.hostname,
+        "port": address.port,
+        # The HTTP provider takes the extra for headers.
+        "extra": {"Authorization": f"Basic {b64encode(f'{server.api_key}:'.encode()).decode()}"},
+    }
+    return {
+        "AIRFLOW_CONN_CHARTMOGUL_DEFAULT": json.dumps(ours),
+        "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps(theirs),
+    }
+
+
+def _environment() -> str:
+    packages = ("apache-airflow", "apache-airflow-providers-http", "airflow-provider-chartmogul")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return (
+        f"{versions}, Python {platform.python_version()}, {platform.system()} {platform.release()}, "
+        f"{_processor()}, {psutil.cpu_count()} cores"
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
