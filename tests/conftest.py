@@ -123,8 +123,8 @@ def logs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> I
     """Capture logs; Airflow writes them through the standard library before 3.1, and through structlog from then on."""
     for name in ("", "airflow.task", "urllib3", "requests", "airflow_provider_chartmogul"):
         caplog.set_level(logging.DEBUG, name)
-    for module in list(sys.modules.values()):
-        if module.__name__.endswith("secrets_masker") and hasattr(module, "SecretsMasker"):
+    for module_name, module in list(sys.modules.items()):
+        if module_name.endswith("secrets_masker") and hasattr(module, "SecretsMasker"):
             monkeypatch.setattr(module.SecretsMasker, "filter", lambda *_: True)
     if importlib.util.find_spec("structlog") is None:
         yield Logs(caplog, [])

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# It uses names of Airflow 2, and mypy sees the newest Airflow.
 """Airflow 2's own task instances, in a database of the tests' own."""
 
 from __future__ import annotations
@@ -69,9 +71,7 @@ class Airflow2DagRun:
             session.commit()
             ti.refresh_from_db(session=session)
             link = next((link.get_link(ti.task, ti_key=ti.key) for link in task.operator_extra_links), None)
-            xcoms = XCom.get_many(
-                run_id=self._run.run_id, task_ids=task_id, map_indexes=map_index, session=session
-            )
+            xcoms = XCom.get_many(run_id=self._run.run_id, task_ids=task_id, map_indexes=map_index, session=session)
             return Outcome(
                 state=str(ti.state),
                 error=error,
@@ -82,4 +82,4 @@ class Airflow2DagRun:
     def lose_worker(self, task_id: str) -> None:
         with create_session() as session:
             ti = self._run.get_task_instance(task_id, session=session)
-            ti.set_state(State.UP_FOR_RETRY, session=session)
+            ti.set_state(TaskInstanceState.UP_FOR_RETRY, session=session)

@@ -17,12 +17,13 @@ from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.serialization.serialized_objects import BaseSerialization
 
+from tests.airflow_versions import AIRFLOW_VERSION
 from tests.dag_runs import AssetEvent, Outcome, event_of
 
-try:
+if AIRFLOW_VERSION >= (3, 2):
     from airflow.sdk.serde import deserialize, serialize
-except ImportError:  # before Airflow 3.2
-    serialize, deserialize = BaseSerialization.serialize, BaseSerialization.deserialize
+else:
+    serialize, deserialize = BaseSerialization.serialize, BaseSerialization.deserialize  # type: ignore[assignment]  # mypy sees the newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -151,7 +151,7 @@ def test_a_missing_key_is_named(password: str | None) -> None:
 
 
 def test_a_key_in_the_wrong_field_is_pointed_out_but_not_shown() -> None:
-    with pytest.raises(ChartMogulConfigurationError, match="password: missing.*in the login field") as refusal:
+    with pytest.raises(ChartMogulConfigurationError, match=r"password: missing.*in the login field") as refusal:
         read(password=None, login=KEY)
     assert KEY not in str(refusal.value)
 
@@ -214,9 +214,11 @@ def test_an_extra_that_is_no_object_is_refused_by_field(
     extra: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(
-        "AIRFLOW_CONN_CRM", json.dumps({"conn_type": "chartmogul", "password": KEY, "host": sandbox.url, "extra": extra})
+        "AIRFLOW_CONN_CRM",
+        json.dumps({"conn_type": "chartmogul", "password": KEY, "host": sandbox.url, "extra": extra}),
     )
-    with pytest.raises(Exception, match="extra|JSON object"):
+    # Airflow 3.0 and 3.1 take a connection that they cannot read for none.
+    with pytest.raises(Exception, match=r"extra|JSON object|isn't defined"):
         ChartMogulHook("crm").request("GET", "ping")
     assert sandbox.requests == []
 
@@ -252,7 +254,7 @@ def test_a_connection_may_be_a_uri(uri: str, sandbox: Sandbox, monkeypatch: pyte
         assert ChartMogulHook("crm").request("GET", "ping") == {"data": "pong!"}
     else:
         # Without a scheme it is https, which the sandbox does not speak.
-        with pytest.raises(Exception, match="no answer from https://127.0.0.1"):
+        with pytest.raises(Exception, match=r"no answer from https://127\.0\.0\.1"):
             ChartMogulHook("crm").request("GET", "ping")
 
 

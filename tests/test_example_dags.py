@@ -44,7 +44,7 @@ def run_example(name: str, *asset_events: AssetEvent, **conf: Any) -> DagRun:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_is_one_documented_dag_that_nothing_starts_by_itself(path: Path, sandbox: Sandbox) -> None:
+def test_each_is_one_documented_dag_that_asks_nobody_anything_when_parsed(path: Path, sandbox: Sandbox) -> None:
     (dag,) = dags_in(path)
     assert dag.dag_id == path.stem
     assert dag.doc_md

@@ -17,6 +17,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulPermissionError,
     ChartMogulRateLimitError,
     ChartMogulUnavailableError,
+    ChartMogulUndecidedError,
     ChartMogulUnreachableError,
     error_from_response,
     permanent_errors_fail_without_retry,
@@ -34,6 +35,7 @@ PERMANENT = {
     ChartMogulPermissionError,
     ChartMogulNotFoundError,
     ChartMogulInvalidRequestError,
+    ChartMogulUndecidedError,
 }
 
 
@@ -102,9 +104,8 @@ def test_each_status_has_its_error(status: int, expected: type[ChartMogulError])
             "uuid",
         ),
         (
-            '{"name":["Name can\'t be blank"],'
-            '"error_details":[{"param":"name","code":"blank","message":"Name can\'t be blank"}]}',
-            "Name can't be blank",
+            '{"name":["No name"],"error_details":[{"param":"name","code":"blank","message":"No name"}]}',
+            "No name",
             "name",
         ),
         ('{"error_details":["odd", {"message": "better"}]}', "better", None),
@@ -122,9 +123,8 @@ def test_each_status_has_its_error(status: int, expected: type[ChartMogulError])
         ("{", "{", None),
         ("[" * 100_000, "[[[[", None),
         (
-            "<html><head><title>503 Service Temporarily Unavailable</title><style>p {color: red}</style>"
-            "<script>alert('x')</script></head><body><h1>503</h1></body></html>",
-            "503 Service Temporarily Unavailable 503",
+            "<html><title>503 Unavailable</title><style>p {color: red}</style><script>alert(1)</script><p>503</html>",
+            "503 Unavailable 503",
             None,
         ),
         ("\x00\ufffd binary", "\x00\ufffd binary", None),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import graphlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import airflow_provider_chartmogul
+from tests.processes import run_apart
 
 PACKAGE = Path(airflow_provider_chartmogul.__file__).parent
 NAME = PACKAGE.name
@@ -29,9 +28,7 @@ def modules_after_importing(*modules: str) -> set[str]:
         f"import {', '.join(modules)}\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(run_apart(program)))
 
 
 def test_dag_facing_modules_import_no_http_library_and_no_sandbox() -> None:
@@ -54,14 +51,12 @@ def test_provider_info_imports_nothing() -> None:
         f"import {NAME}.get_provider_info\n"
         "print(sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ast.literal_eval(done.stdout) == [NAME, f"{NAME}.get_provider_info"]
+    assert ast.literal_eval(run_apart(program)) == [NAME, f"{NAME}.get_provider_info"]
 
 
 def test_the_domain_imports_neither_airflow_nor_http() -> None:
     program = f"import sys, {NAME}.opportunity; print([name.split('.')[0] for name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not set(ast.literal_eval(done.stdout)) & {"airflow", "requests", "urllib3", "httpx", "aiohttp"}
+    assert not set(ast.literal_eval(run_apart(program))) & {"airflow", "requests", "urllib3", "httpx", "aiohttp"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -85,7 +80,8 @@ MAY_ENTER: dict[str, set[str]] = {
     "links": set(),
     "sandbox": {"opportunity"},
     "connection": {"exceptions"},
-    "hooks": {"connection", "exceptions", "get_provider_info", "opportunity"},
+    "opportunity_request": {"opportunity"},
+    "hooks": {"connection", "exceptions", "get_provider_info", "opportunity", "opportunity_request"},
 }
 DAG_FACING = {"operators", "sensors", "transfers", "links"}
 

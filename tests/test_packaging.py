@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from flit_core import buildapi
+from flit_core import buildapi  # type: ignore[import-untyped]  # it has no types
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -38,9 +38,8 @@ def build(backend: Callable[[str], str], folder: Path, monkeypatch: pytest.Monke
 def test_the_wheel_is_the_package_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = package_files()
     with zipfile.ZipFile(build(buildapi.build_wheel, tmp_path, monkeypatch)) as wheel:
-        information, files = set(), set()
-        for name in wheel.namelist():
-            (information if ".dist-info/" in name else files).add(name)
+        information = {name for name in wheel.namelist() if ".dist-info/" in name}
+        files = set(wheel.namelist()) - information
         # Whatever is edited while this test runs.
         assert before & package_files() <= files <= before | package_files()
         assert "airflow_provider_chartmogul/py.typed" in files

@@ -6,7 +6,8 @@ import sys
 from importlib.metadata import entry_points, metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unittest.mock import ANY
 
 import airflow
 import jsonschema
@@ -15,10 +16,8 @@ import pytest
 from airflow_provider_chartmogul.connection import DEFAULT_HOST, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from tests.airflow_versions import IS_AIRFLOW_3
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.processes import run_apart
 
 INFO: dict[str, Any] = get_provider_info()
 CONNECTION_TYPE = INFO["connection-types"][0]
@@ -35,9 +34,7 @@ def test_it_is_found_through_its_entry_point() -> None:
         for point in entry_points(group="apache_airflow_provider")
         if point.dist is not None and point.dist.name == "airflow-provider-chartmogul"
     ]
-    assert {point.value for point in points} == {
-        "airflow_provider_chartmogul.get_provider_info:get_provider_info"
-    }
+    assert {point.value for point in points} == {"airflow_provider_chartmogul.get_provider_info:get_provider_info"}
     assert points[0].load()() == INFO
     assert INFO["package-name"] == metadata("airflow-provider-chartmogul")["Name"]
 
@@ -45,7 +42,7 @@ def test_it_is_found_through_its_entry_point() -> None:
 def test_every_module_and_class_it_names_exists() -> None:
     for kind in ("hooks", "operators", "sensors", "triggers", "transfers"):
         for group in INFO.get(kind, []):
-            for module in group["python-modules"]:
+            for module in group.get("python-modules") or [group["python-module"]]:
                 importlib.import_module(module)
     for name in (CONNECTION_TYPE["hook-class-name"], *INFO["extra-links"]):
         module, _, attribute = name.rpartition(".")
@@ -68,19 +65,65 @@ def test_the_form_says_the_true_defaults() -> None:
     assert f"Default: {DEFAULT_MAX_RETRIES}." in fields["max_retries"]["description"]
 
 
+def known_hook() -> Any:
+    if AIRFLOW_VERSION >= (3, 2):
+        from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+        return ProvidersManagerTaskRuntime().hooks["chartmogul"]
+    from airflow.providers_manager import ProvidersManager
+
+    return ProvidersManager().hooks["chartmogul"]
+
+
 def test_airflow_lists_connection_type_hook_and_link() -> None:
     from airflow.providers_manager import ProvidersManager
 
     manager = ProvidersManager()
     assert "airflow-provider-chartmogul" in manager.providers
-    hook = manager.hooks["chartmogul"]
-    assert hook is not None
+    assert set(INFO["extra-links"]) <= set(manager.extra_links_class_names)
+    hook = known_hook()
     assert hook.hook_name == "ChartMogul"
     assert hook.hook_class_name == CONNECTION_TYPE["hook-class-name"]
     assert hook.connection_id_attribute_name == "chartmogul_conn_id"
-    assert set(INFO["extra-links"]) <= set(manager.extra_links_class_names)
-    behaviour = manager.field_behaviours["chartmogul"]
-    assert behaviour["relabeling"] == {"password": "API key"}
+
+
+def form_of_the_api_server() -> Any:
+    program = (
+        "import json\n"
+        "from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService\n"
+        "forms = [hook.model_dump(mode='json') for hook in HookMetaService.hook_meta_data()]\n"
+        "print(json.dumps(next(form for form in forms if form['connection_type'] == 'chartmogul')))"
+    )
+    # Like the API server's process: what was imported before makes a difference to it.
+    return json.loads(run_apart(program))
+
+
+def test_airflow_draws_the_form_that_is_declared() -> None:
+    behaviour, extras = CONNECTION_TYPE["ui-field-behaviour"], CONNECTION_TYPE["conn-fields"]
+    if not IS_AIRFLOW_3:
+        from airflow.providers_manager import ProvidersManager
+
+        manager = ProvidersManager()
+        assert manager.field_behaviours["chartmogul"]["relabeling"] == behaviour["relabeling"]
+        widgets = manager.connection_form_widgets
+        assert {f"extra__chartmogul__{name}" for name in extras} <= set(widgets)
+        return
+    form = form_of_the_api_server()
+    assert form["hook_name"] == "ChartMogul"
+    if AIRFLOW_VERSION < (3, 1):
+        # It shows no fields of anybody without the libraries that drew the form in Airflow 2.
+        return
+    fields = form["standard_fields"]
+    assert fields["password"] == {"hidden": False, "title": "API key", "placeholder": ANY}
+    assert fields["host"] == {"hidden": False, "title": None, "placeholder": DEFAULT_HOST}
+    for name in ("login", "port", "url_schema"):
+        assert fields[name]["hidden"]
+    assert list(form["extra_fields"]) == list(extras)
+    for name, declared in extras.items():
+        shown = form["extra_fields"][name]
+        assert shown["description"] == declared["description"]
+        assert shown["schema"]["title"] == declared["label"]
+        assert shown["schema"]["type"] == ["integer", "null"]
 
 
 def test_both_declarations_of_the_standard_fields_are_equal() -> None:
@@ -91,7 +134,7 @@ def test_both_declarations_of_the_standard_fields_are_equal() -> None:
 
 
 @pytest.fixture
-def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def form_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the libraries that draw the form in Airflow 2 and are not there in Airflow 3."""
     if IS_AIRFLOW_3:
 
@@ -111,7 +154,6 @@ def form_libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         module("flask_babel", lazy_gettext=str)
         module("flask_appbuilder")
         module("flask_appbuilder.fieldwidgets", BS3TextFieldWidget=SimpleNamespace)
-    yield
 
 
 @pytest.mark.usefixtures("form_libraries")

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from tests.conftest import Connect
 
 
-def page(has_more: Any, cursor: Any, *entries: Any) -> str:
+def page(*entries: Any, cursor: Any, has_more: bool) -> str:
     return json.dumps({"entries": list(entries), "cursor": cursor, "has_more": has_more})
 
 
 @pytest.mark.parametrize(("rows", "requests"), [(0, 1), (1, 1), (199, 1), (200, 1), (201, 2), (400, 2)])
-def test_every_row_comes_once_in_order(
-    rows: int, requests: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_row_comes_once_in_order(rows: int, requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(opportunities=rows) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
         assert list(ChartMogulHook().list_opportunities()) == sandbox.opportunities
@@ -53,22 +51,24 @@ def test_a_walk_may_start_at_a_cursor(sandbox: Sandbox) -> None:
 
 
 def test_the_last_page_is_the_one_without_more_though_it_has_a_cursor(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page(False, "abc", {"uuid": "a"})))
+    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=False)))
     assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
     assert len(sandbox.requests) == 1
 
 
 def test_an_empty_page_with_more_behind_it_is_no_end(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page(True, "abc")))
-    sandbox.fail(Fault("body", body=page(False, None, {"uuid": "a"})))
+    sandbox.fail(Fault("body", body=page(cursor="abc", has_more=True)))
+    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor=None, has_more=False)))
     assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
     assert sandbox.requests[1].query["cursor"] == "abc"
 
 
 @pytest.mark.parametrize("cursors", [[None], [""], ["a", "a"], ["a", "b", "a"], ["a", None]])
-def test_a_cursor_that_does_not_move_on_ends_the_walk_with_an_error(cursors: list[str | None], sandbox: Sandbox) -> None:
+def test_a_cursor_that_does_not_move_on_ends_the_walk_with_an_error(
+    cursors: list[str | None], sandbox: Sandbox
+) -> None:
     for cursor in cursors:
-        sandbox.fail(Fault("body", body=page(True, cursor, {"uuid": "a"})))
+        sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor=cursor, has_more=True)))
     with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/opportunities: the list does not end"):
         list(ChartMogulHook().paginate("opportunities"))
     assert len(sandbox.requests) == len(cursors)
@@ -82,7 +82,7 @@ def test_a_cursor_that_is_missing_ends_the_walk_with_an_error(sandbox: Sandbox) 
 
 
 def test_a_cursor_that_is_what_the_walk_started_with_ends_it_with_an_error(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page(True, "abc", {"uuid": "a"})))
+    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=True)))
     with pytest.raises(ChartMogulInvalidResponseError, match="the list does not end"):
         list(ChartMogulHook().paginate("opportunities", {"cursor": "abc"}))
 
@@ -95,8 +95,19 @@ def test_older_endpoints_name_the_rows_after_what_they_are(name: str, sandbox: S
 
 @pytest.mark.parametrize(
     "body",
-    ["[]", "null", "5", '"text"', "{}", '{"entries":{}}', '{"entries":null,"has_more":false}', '{"entries":[5]}']
-    + ['{"entries":[null]}', '{"a":[],"b":[]}', '{"data":"pong!"}'],
+    [
+        "[]",
+        "null",
+        "5",
+        '"text"',
+        "{}",
+        '{"entries":{}}',
+        '{"entries":null,"has_more":false}',
+        '{"entries":[5]}',
+        '{"entries":[null]}',
+        '{"a":[],"b":[]}',
+        '{"data":"pong!"}',
+    ],
 )
 def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
     sandbox.fail(Fault("body", body=body))
@@ -168,5 +179,5 @@ def test_dates_may_be_of_any_kind(side: str, date: Any, sandbox: Sandbox) -> Non
 @pytest.mark.parametrize("side", ["estimated_close_date_on_or_after", "estimated_close_date_on_or_before"])
 def test_what_is_no_date_is_refused_at_once(side: str, sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match=f"{side}: 'soon' is not a date"):
-        ChartMogulHook().list_opportunities(**{side: "soon"})  # type: ignore[arg-type]  # one name of two
+        ChartMogulHook().list_opportunities(**{side: "soon"})
     assert sandbox.requests == []

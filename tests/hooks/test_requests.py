@@ -48,8 +48,11 @@ def elsewhere() -> Iterator[Sandbox]:
         yield sandbox
 
 
+pytestmark = pytest.mark.usefixtures("sandbox")
+
+
 @pytest.fixture
-def hook(sandbox: Sandbox) -> Iterator[ChartMogulHook]:
+def hook() -> Iterator[ChartMogulHook]:
     hook = ChartMogulHook()
     yield hook
     hook.close()
@@ -210,9 +213,7 @@ def test_what_is_no_opportunity_is_not_returned_as_one(body: str, hook: ChartMog
 
 
 @pytest.mark.parametrize("host", ["http://example.com", "http://example.com/v1", "http://api.chartmogul.com"])
-def test_no_request_leaves_unencrypted(
-    host: str, connect: Connect, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_request_leaves_unencrypted(host: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     sought: list[Any] = []
     monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: sought.append(address))
     connect(host=host)
@@ -285,7 +286,7 @@ def test_a_host_with_a_path_of_its_own_is_kept(connect: Connect, sandbox: Sandbo
     assert sandbox.requests[0].path == "/gateway/v1/ping"
 
 
-def test_the_connection_is_looked_up_when_the_first_request_is_sent(sandbox: Sandbox, connect: Connect) -> None:
+def test_the_connection_is_looked_up_when_the_first_request_is_sent(connect: Connect) -> None:
     hook = ChartMogulHook("other")
     connect("other")
     assert hook.request("GET", "ping") == {"data": "pong!"}

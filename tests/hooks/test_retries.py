@@ -61,7 +61,7 @@ def test_what_can_be_repeated_is_sent_again_after_network_errors(
     method: str, kind: Any, sandbox: Sandbox, waits: list[float]
 ) -> None:
     sandbox.fail(Fault(kind, times=2))
-    body = {} if method == "PATCH" else None
+    body: dict[str, Any] | None = {} if method == "PATCH" else None
     ChartMogulHook().request(method, f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}", json=body)
     assert len(sandbox.requests) == 3
     assert len(waits) == 2
@@ -220,7 +220,8 @@ def test_a_server_that_says_nothing_is_given_up_after_the_timeout(sandbox: Sandb
 
 
 def test_an_earlier_try_that_may_have_acted_is_remembered(
-    sandbox: Sandbox, waits: list[float]  # noqa: ARG001  # waits nothing
+    sandbox: Sandbox,
+    waits: list[float],  # noqa: ARG001  # waits nothing
 ) -> None:
     sandbox.fail(Fault("reset", after_acting=True))
     with pytest.raises(ChartMogulError) as failure:

@@ -87,7 +87,9 @@ def test_categories_may_come_from_a_generator(sandbox: Sandbox) -> None:
 
 
 def test_written_sets_are_the_same_at_every_parse() -> None:
-    orders = {tuple(sensor(target_categories=set(order)).target_categories) for order in (("won", "lost"), ("lost", "won"))}
+    orders = {
+        tuple(sensor(target_categories=set(order)).target_categories) for order in (("won", "lost"), ("lost", "won"))
+    }
     assert orders == {("lost", "won")}
 
 
@@ -533,12 +535,9 @@ def test_a_wait_that_sees_nothing_but_errors_times_out(sandbox: Sandbox) -> None
 def test_silent_fail_outlasts_defects(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     won = move(sandbox, "won")
     waiting = sensor(target_categories="won", silent_fail=True)
-    monkeypatch.setattr(waiting, "_awaited", lambda: 1 / 0)
-    repair = threading.Timer(0.1, lambda: monkeypatch.undo() or move_connection())
-
-    def move_connection() -> None:
-        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
-
+    defect = monkeypatch.context()
+    defect.__enter__().setattr(waiting, "_awaited", lambda: 1 / 0)
+    repair = threading.Timer(0.1, defect.__exit__, [None, None, None])
     repair.start()
     assert waiting.execute({}) == won
     repair.join()
