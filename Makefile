@@ -17,11 +17,11 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test e2e lint format airflow dist clean
+.PHONY: help demo test test-matrix e2e e2e-browser e2e-browser-of lint format airflow dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 	@$(BIN)/python scripts/demo.py
@@ -30,10 +30,23 @@ airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=
 	@$(BIN)/python scripts/local_airflow.py --port $(PORT)
 
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
-	$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
+	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' $(ARGS)
+
+test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we support (ARGS=--write)
+	$(BIN)/python scripts/test_matrix.py $(ARGS)
 
 e2e: $(VENV)/.test ## run the examples on a complete Airflow, and kill parts of it (ARGS="-k watch")
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+bench-export: $(VENV)/.test ## compare an export of a million opportunities with other ways (ARGS=--smoke)
+	$(BIN)/python benchmarks/export.py $(ARGS)
+
+e2e-browser: ## look at the web page with a browser: the form of 2.11, 3.1 and 3.3, and a run (ARGS=--save-screenshots)
+	@scripts/ensure_installed chromium
+	@for version in 2.11.2 3.1.8 3.3.2; do $(MAKE) --no-print-directory e2e-browser-of AIRFLOW=$$version || exit; done
+
+e2e-browser-of: $(VENV)/.browser
+	$(BIN)/python -m pytest tests/e2e_browser $(ARGS)
 
 lint: $(VENV)/.lint ## check format, rules and types
 	$(BIN)/ruff format --check .
@@ -63,7 +76,11 @@ $(VENV)/.test: $(VENV)/.base
 	@$(PIP_INSTALL) --group test
 	@touch $@
 
-$(VENV)/.lint: $(VENV)/.test
+$(VENV)/.browser: $(VENV)/.test
+	@$(PIP_INSTALL) --group browser
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.browser
 	@$(PIP_INSTALL) --group lint
 	@touch $@
 

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -142,6 +143,18 @@ class LocalAirflow:
             token = self._send("GET", "/auth/token")["access_token"]
             self._session.headers["Authorization"] = f"Bearer {token}"
         return self._send(method, f"/api/v2/{path}", json)
+
+    def cli(self, *arguments: str) -> str:
+        """
+        Run an ``airflow`` command and return what it prints.
+
+        :raises LocalAirflowError: if it fails, with all it said
+        """
+        command = airflow_command(*arguments)
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LocalAirflowError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def check(self) -> None:
         """

@@ -142,8 +142,8 @@ def show(results: list[Result]) -> None:
     print(f"\n{'Airflow':8} {'Python':7} {'outcome':8} {'tests':>5} {'skipped':>7} {'time':>6}")
     for result in results:
         airflow, python = result.cell
-        line = f"{airflow:8} {python:7} {result.outcome:8} {result.tests:5} {result.skipped:7} {result.seconds:4.0f} s  {result.detail}"
-        print(line.rstrip())
+        counts = f"{result.tests:5} {result.skipped:7} {result.seconds:4.0f} s"
+        print(f"{airflow:8} {python:7} {result.outcome:8} {counts}  {result.detail}".rstrip())
 
 
 def write_table(results: list[Result]) -> None:
