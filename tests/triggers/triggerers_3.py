@@ -52,6 +52,8 @@ class Airflow3Triggerer:
         await eventually(lambda: running.done() or (len(report) == count and not runner.triggers))
         runner.stop = True
         await running
+        # Airflow leaves it to the end of the process.
+        runner.comms_decoder._async_writer.close()
 
     def _workload(self, number: int, trigger: BaseTrigger) -> Any:
         classpath, kwargs = trigger.serialize()
