@@ -38,6 +38,9 @@ test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we suppo
 e2e: $(VENV)/.test ## run the examples on a complete Airflow, and kill parts of it (ARGS="-k watch")
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
+bench-waiting: $(VENV)/.benchmark ## measure what deferred waits cost, beside HttpEventTrigger (ARGS=--smoke)
+	$(BIN)/python -m benchmarks.waiting $(ARGS)
+
 bench-export: $(VENV)/.test ## compare an export of a million opportunities with other ways (ARGS=--smoke)
 	$(BIN)/python benchmarks/export.py $(ARGS)
 
@@ -74,6 +77,10 @@ $(VENV)/.base: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.test: $(VENV)/.base
 	@$(PIP_INSTALL) --group test
+	@touch $@
+
+$(VENV)/.benchmark: $(VENV)/.test
+	@$(PIP_INSTALL) --group benchmark
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.test
