@@ -106,7 +106,8 @@ def create_opportunity_once(
     :param hook: sends the requests; its ``max_retries`` is also how often a creation is tried again
     :param fields: as in :meth:`ChartMogulHook.create_opportunity`
     :param memory: what earlier tries left behind, and later ones find; None: there is no such thing
-    :param tried_since: when the first try began, if this is a later one and there is no ``memory``
+    :param tried_since: a moment that no earlier try began before, for where ``memory`` knows nothing of them; None:
+        there was no earlier try
     :return: the opportunity's JSON
     :raises ValueError: naming every field that is wrong; nothing was sent
     :raises ChartMogulUndecidedError: if it cannot be told which opportunity was created, if any was

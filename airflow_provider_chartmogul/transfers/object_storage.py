@@ -68,8 +68,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         self.query = query
         self.format = format
         self.chartmogul_conn_id = chartmogul_conn_id
-        if not is_template(path) and not is_template(endpoint):
-            self._check()
+        self._check()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the file."""
@@ -92,7 +91,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
     def _check(self) -> None:
         if self.format not in ("jsonl", "parquet"):
             raise ValueError(f"format: expected jsonl or parquet, not {self.format!r}.")
-        if self.format == "parquet" and self.endpoint != "opportunities":
+        if self.format == "parquet" and self.endpoint != "opportunities" and not is_template(self.endpoint):
             raise ValueError(f"format: parquet is for opportunities only; write {self.endpoint} as jsonl.")
         if self.format == "parquet" and str(self.path).endswith(".gz"):
             raise ValueError("path: Parquet is compressed in itself; leave out .gz.")

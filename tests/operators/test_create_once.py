@@ -195,6 +195,9 @@ def test_it_is_found_when_it_appears_after_the_timeout(sandbox: Sandbox, monkeyp
     monkeypatch.setattr("airflow_provider_chartmogul.create_once.time.sleep", SLEEP)
     sandbox.fail(Fault("slow", seconds=TIMEOUT * 1.5, method="POST"))
     result = create().execute({})
+    give_up = time.monotonic() + 30
+    while any(request.status is None for request in sandbox.requests) and time.monotonic() < give_up:
+        SLEEP(0.05)
     assert created_in(sandbox) == [result]
 
 
