@@ -88,14 +88,10 @@ class Triggerer:
         measured: Measured = self._pipe.recv()
         return measured
 
-    def next_event(self, timeout: float) -> tuple[str, float]:
-        """
-        Return the next UUID whose wait ended, and when.
-
-        :raises TimeoutError: if none ended within so many seconds
-        """
+    def next_event(self, timeout: float) -> tuple[str, float] | None:
+        """Return the next UUID whose wait ended, and when; None if none ended within so many seconds."""
         if not self._pipe.poll(timeout):
-            raise TimeoutError("A change led to no event.")
+            return None
         event: tuple[str, float] = self._pipe.recv()
         return event
 
