@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import requests
 
 from airflow_provider_chartmogul import __version__
 from airflow_provider_chartmogul.exceptions import (
@@ -80,6 +81,24 @@ def test_all_requests_share_one_connection(hook: ChartMogulHook, sandbox: Sandbo
     adapter: Any = session.get_adapter(sandbox.url)
     pools = adapter.poolmanager.pools
     assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # it is no dict
+
+
+@pytest.mark.parametrize(("extra", "timeout"), [({}, 30), ({"timeout": 7}, 7), ({"timeout": "0.5"}, 0.5)])
+def test_every_request_has_a_timeout(
+    extra: dict[str, Any], timeout: float, connect: Connect, hook: ChartMogulHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Any] = []
+    send = requests.adapters.HTTPAdapter.send
+
+    def spy(*arguments: Any, **options: Any) -> requests.Response:
+        used.append(options["timeout"])
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", spy)
+    connect(extra=extra)
+    hook.request("GET", "ping")
+    list(hook.list_opportunities())
+    assert used == [timeout, timeout]
 
 
 def test_a_closed_hook_opens_another_session(hook: ChartMogulHook) -> None:
@@ -257,6 +276,7 @@ def test_a_proxy_is_used_beyond_this_machine_but_not_shown_the_key(
 ) -> None:
     connect(host="https://chartmogul.invalid", extra={"max_retries": 0})
     with socketserver.TCPServer(("127.0.0.1", 0), _Proxy) as proxy:
+        proxy.timeout = 10
         serving = threading.Thread(target=proxy.handle_request)
         serving.start()
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
