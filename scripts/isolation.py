@@ -131,8 +131,9 @@ class Command:
 
     def is_alive(self) -> bool:
         """Tell whether any of its processes is running."""
-        self._process.poll()
-        return bool(self._pids())
+        alive = bool(self._pids())
+        self._process.poll()  # afterwards, so that one that has just ended does not stay a zombie
+        return alive
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes."""

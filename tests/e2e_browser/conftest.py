@@ -1,0 +1,82 @@
+"""A browser, a complete Airflow and the sandbox. Which tests there are depends on the Airflow that is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from isolation import REPOSITORY
+from local_airflow import LocalAirflow
+from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
+
+from airflow_provider_chartmogul.sandbox import Sandbox
+from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.e2e_browser.webserver_2 import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHROMIUM = "/usr/bin/chromium"
+IMAGES = REPOSITORY / "docs" / "images"
+LARGEST_IMAGE = 100_000  # bytes
+WINDOW: ViewportSize = {"width": 1180, "height": 860}
+
+collect_ignore = ["test_connection_form_2.py" if IS_AIRFLOW_3 else "test_connection_form.py"]
+if AIRFLOW_VERSION < (3, 3):
+    collect_ignore.append("test_pages.py")
+
+
+class Screenshot(Protocol):
+    """Keep a picture under a name, if the tests are run with --save-screenshots; a page gets that height for it."""
+
+    def __call__(self, shown: Page | Locator, name: str, *, height: int = 600) -> None: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--save-screenshots", action="store_true", help="write the pictures of the documentation anew")
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(opportunities=25) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow | WebServer]:
+    home = tmp_path_factory.mktemp("airflow")
+    if IS_AIRFLOW_3:
+        connections = {"chartmogul_default": sandbox.connection_json}
+        with LocalAirflow(home, connections=connections, poke_interval=1.0) as airflow:
+            yield airflow
+    else:
+        with WebServer(home) as web_server:
+            yield web_server
+
+
+@pytest.fixture
+def page(airflow: LocalAirflow | WebServer) -> Iterator[Page]:
+    """Return a page of a fresh browser that shows Airflow's home page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport=WINDOW)
+        page.set_default_timeout(60_000)
+        page.goto(airflow.url)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def screenshot(request: pytest.FixtureRequest) -> Screenshot:
+    def save(shown: Page | Locator, name: str, *, height: int = 600) -> None:
+        if request.config.getoption("--save-screenshots"):
+            if isinstance(shown, Page):
+                shown.set_viewport_size({"width": WINDOW["width"], "height": height})
+                shown.wait_for_load_state("networkidle")
+            picture = shown.screenshot(animations="disabled")
+            assert len(picture) < LARGEST_IMAGE
+            (IMAGES / f"{name}.png").write_bytes(picture)
+            if isinstance(shown, Page):
+                shown.set_viewport_size(WINDOW)
+
+    return save

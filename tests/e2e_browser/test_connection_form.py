@@ -1,0 +1,93 @@
+"""The connection form of Airflow 3, filled in as a person would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from airflow_provider_chartmogul.connection import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
+from tests.e2e_browser.stored import settings_of, stored_connection
+
+if TYPE_CHECKING:
+    from local_airflow import LocalAirflow
+
+    from tests.e2e_browser.conftest import Screenshot
+
+EXTRA_FIELDS = {
+    "Timeout": "Seconds to wait for each answer. Default: 30.",
+    "Retries": "How often a failed request is sent again, at most. Default: 5.",
+}
+
+
+@pytest.fixture
+def form(page: Page) -> Locator:
+    """Open the form and choose the type."""
+    page.get_by_role("button", name="Admin").click()
+    page.get_by_role("menuitem", name="Connections").click()
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("combobox", name="Connection Type").click()
+    page.keyboard.type("ChartM")
+    page.keyboard.press("Enter")
+    expect(form).to_contain_text("ChartMogul")
+    return form
+
+
+def section(form: Locator, name: str) -> Locator:
+    """Open a section of the form, which closes the one that was open."""
+    button = form.get_by_role("button", name=name, exact=True)
+    if button.get_attribute("aria-expanded") != "true":
+        button.click()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    return form
+
+
+def test_it_asks_for_an_api_key_and_nothing_that_chartmogul_has_no_use_for(form: Locator) -> None:
+    section(form, "Standard Fields")
+    expect(form.get_by_label("API key")).to_have_attribute("placeholder", "made by a user with a CRM seat")
+    expect(form.get_by_label("API key")).to_have_attribute("type", "password")
+    expect(form.get_by_label("Host")).to_have_attribute("placeholder", "https://api.chartmogul.com")
+    for hidden in ("login", "port", "schema"):
+        expect(form.locator(f"[name={hidden}]")).to_have_count(0)
+    for hidden in ("Password", "Login", "Port", "Schema"):
+        expect(form.get_by_text(hidden, exact=True)).to_have_count(0)
+
+
+def test_it_explains_its_extra_fields(form: Locator) -> None:
+    section(form, "Extra Fields")
+    for label, description in EXTRA_FIELDS.items():
+        expect(form.get_by_role("spinbutton", name=label)).to_have_value("")
+        expect(form.get_by_text(description)).to_be_visible()
+
+
+def save(page: Page, form: Locator) -> None:
+    form.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_what_is_filled_in_is_stored(form: Locator, page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
+    form.get_by_label("Connection ID").fill("chartmogul_production")
+    section(form, "Standard Fields").get_by_label("API key").fill("k3y-that-0nly-we-know")
+    page.mouse.move(0, 0)
+    screenshot(page, "connection-form", height=840)
+    section(form, "Extra Fields").get_by_role("spinbutton", name="Timeout").fill("12")
+    form.get_by_role("spinbutton", name="Retries").fill("3")
+    save(page, form)
+    expect(page.get_by_text("chartmogul_production")).to_be_visible()
+    stored = stored_connection(airflow, "chartmogul_production")
+    settings = settings_of(stored)
+    assert (settings.timeout, settings.max_retries) == (12, 3)
+    assert set(stored.pop("extra")) == {"timeout", "max_retries"}
+    assert stored == {"conn_type": "chartmogul", "password": "k3y-that-0nly-we-know"}
+
+
+def test_an_api_key_alone_is_enough(form: Locator, page: Page, airflow: LocalAirflow) -> None:
+    form.get_by_label("Connection ID").fill("chartmogul_key_alone")
+    section(form, "Standard Fields").get_by_label("API key").fill("another-k3y")
+    save(page, form)
+    stored = stored_connection(airflow, "chartmogul_key_alone")
+    settings = settings_of(stored)
+    assert (settings.base_url, settings.api_key) == ("https://api.chartmogul.com/v1", "another-k3y")
+    assert (settings.timeout, settings.max_retries) == (DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES)

@@ -1,0 +1,65 @@
+"""What Airflow 3.3 shows of our DAGs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import Page, expect
+
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
+from tests.e2e.runs import Runs, wait_until
+
+if TYPE_CHECKING:
+    from local_airflow import LocalAirflow
+
+    from tests.e2e_browser.conftest import Screenshot
+
+SECONDS_UNTIL_A_RUN_HAS_ENDED = 120
+
+
+def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox, screenshot: Screenshot
+) -> None:
+    dag_id, runs = "example_wait_until_won", Runs(airflow)
+    wait_until(lambda: runs.of(dag_id) == [], "the DAG is there")
+    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="best_case")
+
+    page.get_by_role("link", name="Dags", exact=True).click()
+    page.get_by_role("link", name=dag_id, exact=True).click()
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_role("dialog").get_by_text("Opportunity UUID").wait_for()
+    page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
+    (run,) = wait_until(lambda: runs.of(dag_id), "the run has begun")
+    run_id = run["dag_run_id"]
+    wait_until(lambda: runs.tasks(dag_id, run_id, "wait_until_won")[0]["state"] == "deferred", "the sensor waits")
+    won = sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
+    assert runs.outcome(dag_id, run_id, seconds=SECONDS_UNTIL_A_RUN_HAS_ENDED) == "success"
+
+    page.goto(f"{airflow.url}/dags/{dag_id}/runs/{run_id}/")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    screenshot(page, "finished-run")
+
+    page.get_by_role("row").get_by_role("link", name="wait_until_won", exact=True).click()
+    page.get_by_role("link", name="Storage", exact=True).click()
+    page.get_by_role("link", name="XCom", exact=True).click()
+    page.get_by_role("button", name="Expand all extra JSON").click()
+    shown = page.get_by_role("row").filter(has_text="return_value")
+    for field in ("uuid", "customer_uuid", "forecast_category"):
+        expect(shown).to_contain_text(re.compile(rf'"{field}":\s*"{won[field]}"'), use_inner_text=True)
+    screenshot(page.get_by_role("table"), "xcom")
+
+    page.get_by_role("link", name="Details", exact=True).click()
+    link = page.get_by_role("link", name="ChartMogul customer")
+    expect(link).to_have_attribute("href", f"https://app.chartmogul.com/#/customers/{won['customer_uuid']}")
+    screenshot(page, "link-to-customer")
+
+
+def test_the_asset_shows_its_watcher(page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
+    wait_until(lambda: Runs(airflow).of("example_on_opportunity_won") is not None, "the DAG is there")
+    page.get_by_role("link", name="Assets", exact=True).click()
+    page.get_by_role("link", name="chartmogul_opportunities_won", exact=True).click()
+    expect(page.get_by_role("link", name="example_on_opportunity_won").first).to_be_visible()
+    page.get_by_role("button", name="1 Watcher").click()
+    expect(page.get_by_role("dialog")).to_contain_text("opportunity_won")
+    screenshot(page, "asset-and-watcher")
