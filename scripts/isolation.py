@@ -131,9 +131,7 @@ class Command:
 
     def is_alive(self) -> bool:
         """Tell whether any of its processes is running."""
-        alive = bool(self._pids())
-        self._process.poll()  # afterwards, so that one that has just ended does not stay a zombie
-        return alive
+        return self.exit_code() is None or bool(self._pids())
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes."""
