@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-import chartmogul  # type: ignore[import-untyped]  # it ships no types
+import chartmogul
 import pytest
 
 if TYPE_CHECKING:
