@@ -109,9 +109,11 @@ class OpportunityParquetWriter:
 
     def finish(self) -> None:
         """Write what is left to write."""
-        if self._rows:
-            self._write_row_group()
-        self._parquet.close()
+        try:
+            if self._rows:
+                self._write_row_group()
+        finally:
+            self._parquet.close()
 
     def _write_row_group(self) -> None:
         self._parquet.write_table(self._pyarrow.Table.from_batches(self._batches, self._schema))

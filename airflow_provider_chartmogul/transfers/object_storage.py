@@ -102,13 +102,19 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         writer = self._writer(file)
         row_count = page_count = 0
         start = reported = time.monotonic()
-        for page in _one_ahead(pages):
-            writer.write(page)
-            row_count += len(page)
-            page_count += 1
-            if (now := time.monotonic()) - reported >= _SECONDS_BETWEEN_REPORTS:
-                reported = now
-                self._report("So far", page_count, row_count, now - start)
+        try:
+            for page in _one_ahead(pages):
+                writer.write(page)
+                row_count += len(page)
+                page_count += 1
+                if (now := time.monotonic()) - reported >= _SECONDS_BETWEEN_REPORTS:
+                    reported = now
+                    self._report("So far", page_count, row_count, now - start)
+        except BaseException:
+            # While the file is open: a writer that is not finished tries to when it is collected.
+            with suppress(Exception):
+                writer.finish()
+            raise
         writer.finish()
         self._report("All", page_count, row_count, time.monotonic() - start)
         return row_count, page_count
