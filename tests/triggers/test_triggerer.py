@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TaskSuccessEvent
 
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from tests.airflow_versions import AIRFLOW_VERSION
 from tests.triggers.triggerers import triggerer
 from tests.waits import make_open, trigger_for, uuids_of
 
@@ -83,6 +88,37 @@ def test_a_missing_connection_ends_the_wait_with_an_error_that_names_it(
     assert report.failures == {}
     ((event,),) = report.events.values()
     assert "chartmogul_nowhere" in event.payload["error"]
+
+
+def test_a_sensor_with_templates_starts_and_ends_in_the_triggerer_from_airflow_3_3_on(
+    sandbox: Sandbox, won: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {
+        "opportunity_uuid": "{{ params.uuid }}",
+        "target_categories": ["committed", "{{ params.target }}"],
+        "failure_categories": ["lost"],
+        "chartmogul_conn_id": "{{ params.conn_id }}",
+    }
+    params = {"uuid": UNKNOWN, "target": "committed", "conn_id": "chartmogul_default"}
+    with DAG("dag", start_date=datetime(2024, 1, 1, tzinfo=UTC), schedule=None, params=params) as dag:
+        sensor = partial(
+            OpportunityForecastCategorySensor,
+            task_id="wait",
+            deferrable=True,
+            start_from_trigger=True,
+            end_from_trigger=True,
+            **options,
+        )
+        if AIRFLOW_VERSION < (3, 3):
+            with pytest.warns(UserWarning, match="takes its first look on a worker"):
+                assert sensor().start_from_trigger is False
+            return
+        sensor()
+    started: Any = triggerer(monkeypatch)
+    conf = {"uuid": won, "target": "won"}
+    report = started.start("wait", dag, conf, {"chartmogul_default": sandbox.connection})
+    assert report.failures == {}
+    assert [event.xcoms for event in report.events[1]] == [{"return_value": sandbox.opportunity(won)}]
 
 
 def test_what_the_triggerer_gets_of_a_trigger_holds_no_secret(sandbox: Sandbox, won: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import uuid
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
@@ -21,6 +22,7 @@ from tests.waits import eventually
 
 if TYPE_CHECKING:
     import pytest
+    from airflow.sdk import DAG
     from airflow.triggers.base import BaseTrigger
 
 _messages = triggerer_job_runner.messages
@@ -30,13 +32,39 @@ _TaskInstance = get_args(RunTrigger.model_fields["ti"].annotation)[0]
 class Airflow3Triggerer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self.workload_extras: dict[str, Any] = {}
+        self._started_from: dict[str, Any] = {}
+
+    def start(self, task_id: str, dag: DAG, conf: dict[str, Any], connections: dict[str, dict[str, Any]]) -> Report:
+        """Run the trigger that a task starts from, with what the scheduler adds to it since Airflow 3.3."""
+        from airflow.serialization.serialized_objects import DagSerialization
+
+        serialized = DagSerialization.to_dict(dag)
+        arguments: Any = DagSerialization.from_dict(serialized).get_task(task_id).start_trigger_args
+        now = datetime.now(UTC)
+        run = {
+            "dag_id": dag.dag_id,
+            "run_id": "run",
+            "run_after": now,
+            "start_date": now,
+            "run_type": "manual",
+            "state": "running",
+            "conf": conf,
+            "consumed_asset_events": [],
+        }
+        absent = dict.fromkeys(
+            ("logical_date", "data_interval_start", "data_interval_end", "end_date", "partition_key")
+        )
+        self._started_from = {"dag_data": serialized, "dag_run_data": {**absent, **run}}
+        return self._run([(arguments.trigger_cls, arguments.trigger_kwargs)], connections)
 
     def run(self, *triggers: BaseTrigger, connections: dict[str, dict[str, Any]]) -> Report:
+        return self._run([trigger.serialize() for trigger in triggers], connections)
+
+    def _run(self, triggers: list[tuple[str, dict[str, Any]]], connections: dict[str, dict[str, Any]]) -> Report:
         for conn_id in connections:
             self._monkeypatch.delenv(f"AIRFLOW_CONN_{conn_id.upper()}", raising=False)
         supervisor = _Supervisor(
-            [self._workload(number, trigger) for number, trigger in enumerate(triggers, start=1)], connections
+            [self._workload(number, *trigger) for number, trigger in enumerate(triggers, start=1)], connections
         )
         # The runner takes file descriptor 0 for its socket.
         for module in (triggerer_job_runner, comms):
@@ -55,8 +83,7 @@ class Airflow3Triggerer:
         # Airflow leaves it to the end of the process.
         runner.comms_decoder._async_writer.close()
 
-    def _workload(self, number: int, trigger: BaseTrigger) -> Any:
-        classpath, kwargs = trigger.serialize()
+    def _workload(self, number: int, classpath: str, kwargs: dict[str, Any]) -> Any:
         ti = {
             "id": uuid.uuid4(),
             "dag_version_id": uuid.uuid4(),
@@ -74,7 +101,7 @@ class Airflow3Triggerer:
             ti=_TaskInstance(**{name: value for name, value in ti.items() if name in _TaskInstance.model_fields}),
             classpath=classpath,
             encrypted_kwargs=Trigger.encrypt_kwargs(kwargs),
-            **{"type": "RunTrigger", **self.workload_extras},
+            **{"type": "RunTrigger", **self._started_from},
         )
 
 
