@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Any, Protocol
-
-from airflow.providers.common.compat.sdk import Connection
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow_provider_chartmogul.connection import ConnectionSettings
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
 
 
 class HasCommandLine(Protocol):
@@ -26,5 +28,6 @@ def stored_connection(airflow: HasCommandLine, conn_id: str) -> dict[str, Any]:
 
 def settings_of(stored: dict[str, Any]) -> ConnectionSettings:
     """Return what our hook makes of it."""
-    fields = {**stored, "extra": json.dumps(stored.get("extra", {}))}
-    return ConnectionSettings.from_connection(Connection(conn_id="stored", **fields))
+    empty = dict.fromkeys(("host", "login", "password", "schema", "port"))
+    fields = {"conn_id": "stored", **empty, **stored, "extra_dejson": stored.get("extra", {})}
+    return ConnectionSettings.from_connection(cast("Connection", SimpleNamespace(**fields)))

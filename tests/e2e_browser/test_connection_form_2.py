@@ -24,7 +24,7 @@ def form(page: Page) -> Page:
     """Open the form and choose the type."""
     page.get_by_role("link", name="Admin").hover()
     page.get_by_role("link", name="Connections").click()
-    page.get_by_label("Add a new record").click()
+    page.locator("a[href='/connection/add']").click()
     page.select_option("#conn_type", label="ChartMogul", force=True)
     return page
 
