@@ -52,7 +52,6 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
     page.get_by_role("link", name="Details", exact=True).click()
     link = page.get_by_role("link", name="ChartMogul customer")
     expect(link).to_have_attribute("href", f"https://app.chartmogul.com/#/customers/{won['customer_uuid']}")
-    screenshot(page, "link-to-customer")
 
 
 def test_the_asset_shows_its_watcher(page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
