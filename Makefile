@@ -29,8 +29,9 @@ demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
 	@$(BIN)/python scripts/local_airflow.py --port $(PORT)
 
+# Four at once on any machine: what the tests do most is wait.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
-	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' $(ARGS)
+	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 $(ARGS)
 
 test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we support (ARGS=--write)
 	$(BIN)/python scripts/test_matrix.py $(ARGS)

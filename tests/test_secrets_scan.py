@@ -62,7 +62,7 @@ def test_a_key_in_a_log_is_found_in_any_base64(before: str, after: str, airflow:
     assert airflow.leaks() == ["logs/scheduler.log"]
 
 
-@pytest.mark.parametrize("secret", [KEY, EMAIL])
+@pytest.mark.parametrize("secret", [KEY, EMAIL], ids=["key", "email"])
 def test_keys_and_addresses_in_logs_are_found(secret: str, airflow: Airflow) -> None:
     (airflow.home / "logs" / "scheduler.log").write_text(f"{secret} was there")
     assert airflow.leaks() == ["logs/scheduler.log"]
