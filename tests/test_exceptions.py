@@ -50,9 +50,7 @@ def test_the_tree_is_drawn_in_the_documentation() -> None:
         assert error.__name__ in (exceptions.__doc__ or "")
 
 
-@pytest.mark.parametrize(
-    "error", sorted(TRANSIENT | PERMANENT - {ChartMogulConfigurationError}, key=lambda error: error.__name__)
-)
+@pytest.mark.parametrize("error", sorted(TRANSIENT | PERMANENT - {ChartMogulConfigurationError}, key=repr))
 def test_each_error_says_what_to_do(error: type[ChartMogulError]) -> None:
     assert error.advice.endswith(".")
     assert str(error("no", method="GET", path="/v1/ping", status=500)) == (

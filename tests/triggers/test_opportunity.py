@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
 
 UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
-NONSENSE = [None, "", 0, -1, 1.5, float("nan"), [], {}, object, [["won"]], b"won", "{{ params.x }}"]
+NONSENSE: list[Any] = [None, "", 0, -1, 1.5, float("nan"), [], {}, object, [["won"]], b"won", "{{ params.x }}"]
 
 EVERYTHING = {
     "opportunity_uuid": UUID,
