@@ -161,7 +161,7 @@ def test_a_rejected_key_does_not_use_up_the_rate_limit() -> None:
 
 
 def test_more_than_20_requests_at_once_are_503(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("slow", seconds=1.0, times=None))
+    sandbox.fail(Fault("slow", seconds=4.0, times=None))
 
     def ask(_: int) -> requests.Response:
         client = Client(sandbox)
