@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-browser e2e-browser-of lint format airflow dist clean
+.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -61,6 +61,9 @@ format: $(VENV)/.lint ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs ## build the documentation pages and the reference into build/docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+
 dist: $(VENV)/.release ## build and check what gets published
 	$(BIN)/python scripts/build_dist.py --constraint $(CONSTRAINTS)
 
@@ -86,6 +89,10 @@ $(VENV)/.benchmark: $(VENV)/.test
 
 $(VENV)/.browser: $(VENV)/.test
 	@$(PIP_INSTALL) --group browser
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	@$(PIP_INSTALL) --group docs
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.browser
