@@ -231,7 +231,7 @@ class _Server:
     def __init__(self, application: Web, listener: socket.socket) -> None:
         self._web = application
         self._listener = listener
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop()
         self._stopping = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chartmogul-sandbox", daemon=True)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # A connection that does not fit is tried again by the client's kernel a second later.
 _BACKLOG = 1024
-# aiohttp takes 0 for "no limit".
-_SECONDS_TO_FINISH_ANSWERS = 0.01
+# Turns of asyncio's event loop from the acceptance of a connection until aiohttp knows of it.
+_TURNS_UNTIL_CONNECTED = 3
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LOOK_FOR_DISCONNECT_EVERY = 0.05
 _PART_OF_AN_ANSWER = b'{"entries":[{"uuid":"4ee13ca4-e7fe-11ee-fa7f-f303abf41acc","customer_uuid":"cus_f466e33d'
@@ -72,12 +72,19 @@ class Web:
         # One route for everything: the API answers a path it does not have in its own way.
         application.router.add_route("*", "/{path:.*}", self._handle)
         application.on_response_prepare.append(_leave_only_the_headers_of_the_api)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SECONDS_TO_FINISH_ANSWERS)
+        runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         try:
             yield
         finally:
+            # asyncio leaves a connection open that it accepts while the server is closed, and the client waits in vain.
+            asyncio.get_running_loop().remove_reader(listener)
+            for _ in range(_TURNS_UNTIL_CONNECTED):
+                await asyncio.sleep(0)
+            for connection in runner.server.connections if runner.server else ():
+                if connection.transport is not None:
+                    connection.transport.abort()
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

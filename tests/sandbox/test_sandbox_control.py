@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -226,6 +228,24 @@ def test_a_running_sandbox_cannot_be_started_again(sandbox: Sandbox) -> None:
 def test_a_taken_port_is_an_os_error(sandbox: Sandbox) -> None:
     with pytest.raises(OSError, match="in use"):
         Sandbox(port=sandbox.port).start()
+
+
+def test_a_stop_leaves_no_client_waiting_however_new_its_connection() -> None:
+    for turns in range(6):
+        with Sandbox() as sandbox:
+            assert sandbox._server
+            loop, turn = sandbox._server._loop, threading.Event()
+            loop.call_soon_threadsafe(turn.wait, TIMEOUT)
+            with socket.create_connection(("127.0.0.1", sandbox.port), timeout=TIMEOUT) as client:
+                client.sendall(b"GET /v1/ping HTTP/1.1\r\n")
+                for _ in range(turns):
+                    loop.call_soon_threadsafe(turn.wait, 0.01)
+                stop = threading.Thread(target=sandbox.stop)
+                stop.start()
+                turn.set()
+                stop.join()
+                with contextlib.suppress(ConnectionResetError):
+                    assert client.recv(1) == b""
 
 
 def test_starting_and_stopping_leaves_no_thread_behind() -> None:
