@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import pendulum
 import psutil
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 OURS = "this provider"
 HTTP_EVENT_TRIGGER = "HttpEventTrigger"
+DATE_TIME_TRIGGER = "DateTimeTrigger"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Measured:
     :param memory: bytes that the process grew by
     :param longest_block: seconds that the event loop was not free for others, at most, since the first wait started,
         without those in which Python collected garbage
-    :param longest_collection: seconds that Python collected garbage at a time, at most
+    :param longest_collection_before: seconds that Python collected garbage at a time, at most, until it was measured
+    :param longest_collection: the same while it was measured
     """
 
     cpu: float
     memory: int
     longest_block: float
+    longest_collection_before: float
     longest_collection: float
 
 
@@ -159,11 +163,12 @@ async def _wait(pipe: Connection, job: Job, selector: _TimedSelector) -> None:
     await asyncio.sleep(max(0.0, begin + job.settle_for - time.monotonic()))
 
     pipe.send("settled")
+    longest_collection_before, selector.collections.longest = selector.collections.longest, 0.0
     cpu = time.process_time()
     await asyncio.sleep(job.measure_for)
     cpu = time.process_time() - cpu
     memory = process.memory_info().rss - memory
-    pipe.send(Measured(cpu, memory, selector.longest, selector.collections.longest))
+    pipe.send(Measured(cpu, memory, selector.longest, longest_collection_before, selector.collections.longest))
     while True:
         await asyncio.sleep(0.005)
         while ended:
@@ -183,6 +188,10 @@ def _trigger(job: Job, uuid: str) -> BaseTrigger:
         return OpportunityForecastCategoryTrigger(
             opportunity_uuid=uuid, target_categories=["won"], poll_interval=job.interval
         )
+    if job.trigger == DATE_TIME_TRIGGER:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        return DateTimeTrigger(moment=pendulum.now("UTC").add(days=1))
     from airflow.providers.http.triggers.http import HttpEventTrigger
 
     return HttpEventTrigger(
