@@ -96,6 +96,9 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        if deferrable:
+            # A task that was rescheduled before it defers would count its timeout anew.
+            self.mode = "poke"
         self.end_from_trigger = end_from_trigger
         self._check_as_written(start_from_trigger=start_from_trigger)
         if start_from_trigger:

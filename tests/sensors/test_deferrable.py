@@ -238,8 +238,9 @@ def test_what_would_not_act_is_refused_when_the_dag_is_parsed(options: dict[str,
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
-@pytest.mark.usefixtures("opportunity")
-def test_the_mode_has_no_meaning(mode: str) -> None:
+@pytest.mark.usefixtures("opportunity", "waits")
+def test_the_mode_has_no_meaning(sandbox: Sandbox, mode: str) -> None:
+    sandbox.fail(Fault(kind="status", times=7))
     outcome = run_of(lambda: dag_with({"mode": mode, "target_categories": None})).start("wait")
     assert outcome.state == "deferred"
 
