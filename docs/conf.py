@@ -1,0 +1,32 @@
+"""How Sphinx builds these pages, and the reference from the docstrings: ``make docs``."""  # noqa: INP001  # Sphinx's
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_chartmogul import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "airflow-provider-chartmogul"
+version = release = __version__
+root_doc = "index"
+exclude_patterns = ["README.md"]  # what index.rst is here, on GitHub
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+html_theme = "alabaster"
+html_theme_options = {"description": "ChartMogul CRM in Apache Airflow", "page_width": "1100px"}
+html_copy_source = False
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+
+_FILES = "https://github.com/airflow-provider-chartmogul/airflow-provider-chartmogul/blob/main/"
+
+
+def setup(app: Sphinx) -> None:
+    """Let links to files that are not part of these pages lead to the repository."""
+    app.connect("source-read", lambda _app, _name, content: _link_to_repository(content))
+
+
+def _link_to_repository(content: list[str]) -> None:
+    content[0] = content[0].replace("](../", f"]({_FILES}")

@@ -1,0 +1,251 @@
+"""
+Every block of code in the documentation is executed, each by the rule for its language.
+
+A block in a language without a rule fails, and so does a command without one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.cli.cli_parser import get_parser
+
+from airflow_provider_chartmogul.connection import ConnectionSettings
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
+from airflow_provider_chartmogul.triggers.opportunity import _event_payload
+from tests.airflow_versions import IS_AIRFLOW_3
+from tests.docs.dags import run_all_tasks
+from tests.docs.pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+LANGUAGES = {"python", "bash", "console", "json", "text"}
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"^([A-Z]+) [:?]=", MAKEFILE, re.MULTILINE))
+DAG_IDS = {dag_id for block in BLOCKS for dag_id in re.findall(r'\bDAG\("(\w+)"', block.text)}
+SANDBOX = ["python", "-m", "airflow_provider_chartmogul.sandbox"]
+
+
+def in_language(language: str) -> pytest.MarkDecorator:
+    blocks = [block for block in BLOCKS if block.language == language]
+    return pytest.mark.parametrize("block", blocks, ids=str)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_there_is_a_rule_for_its_language(block: Block) -> None:
+    assert block.language in LANGUAGES
+
+
+# python: a DAG file, whose tasks are run; or files of a test suite, which begin with their name; or a script.
+
+
+def is_dag(block: Block) -> bool:
+    return "DAG(" in block.text
+
+
+def file_name(block: Block) -> str | None:
+    found = re.match(r"# (\w+\.py)\n", block.text)
+    return found[1] if found else None
+
+
+def written(block: Block, folder: Path) -> Path:
+    path = folder / (file_name(block) or "example.py")
+    path.write_text(block.text.replace("file:///tmp/", f"file://{folder}/"))
+    return path
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python" and is_dag(block)], ids=str)
+def test_dags_are_parsed_and_all_their_tasks_succeed(block: Block, sandbox: Sandbox, tmp_path: Path) -> None:
+    for opportunity, category in zip(sandbox.opportunities, ("best_case", "committed", "pipeline"), strict=True):
+        sandbox.set_opportunity(opportunity["uuid"], pipeline="New Business", forecast_category=category)
+    path = written(block, tmp_path)
+    if "airflow.sdk import" in block.text and not IS_AIRFLOW_3:
+        with pytest.raises(AssertionError, match=r"airflow\.sdk"):
+            run_all_tasks(path, sandbox)
+        return
+    outcomes = run_all_tasks(path, sandbox)
+    assert outcomes
+    for task_id, of_each in outcomes.items():
+        assert [outcome.state for outcome in of_each] == ["success"] * max(len(of_each), 1), task_id
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in BLOCKS if block.language == "python" and not is_dag(block) and not file_name(block)],
+    ids=str,
+)
+@pytest.mark.usefixtures("sandbox")
+def test_scripts_run(block: Block, tmp_path: Path) -> None:
+    runpy.run_path(str(written(block, tmp_path)), run_name="__main__")
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if file_name(block)}), ids=name_of)
+def test_test_suites_pass(page: Path, tmp_path: Path) -> None:
+    for block in BLOCKS:
+        if block.page == page and file_name(block):
+            written(block, tmp_path)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.", "-q"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603  # pytest
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+# json: a connection, the extra of one, or what this provider returns.
+
+
+@in_language("json")
+def test_json_is_what_the_page_says(block: Block, sandbox: Sandbox, tmp_path: Path) -> None:
+    content = json.loads(block.text)
+    if "schema_version" in content:
+        assert content.keys() == _event_payload(None, sandbox.opportunities[0]).keys()
+    elif "rows" in content:
+        operator = ChartMogulToObjectStorageOperator(task_id="export", path=f"file://{tmp_path}/file.jsonl.gz")
+        assert content.keys() == operator.execute({}).keys()
+    else:
+        connection = (
+            content if "conn_type" in content else {"conn_type": "chartmogul", "password": "k", "extra": content}
+        )
+        check_connection(connection)
+
+
+def check_connection(connection: dict[str, Any]) -> None:
+    extra = connection.get("extra", {})
+    # What a reader is to put their own key in the place of.
+    connection = {**connection, "password": connection["password"].replace("<your API key>", "key")}
+    assert connection.keys() <= {"conn_type", "host", "password", "extra"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_DOCUMENTED", json.dumps(connection))
+        settings = ChartMogulHook("documented").settings
+    assert isinstance(settings, ConnectionSettings)
+    for name, value in extra.items():
+        assert getattr(settings, name) == value
+
+
+# bash: commands, each checked by the rule for its program.
+
+
+def commands_in(text: str) -> Iterable[list[str]]:
+    for line in text.replace("\\\n", " ").splitlines():
+        if command := shlex.split(line, comments=True):
+            yield command
+
+
+def check_make(targets: list[str]) -> None:
+    for word in targets:
+        name, is_variable, _ = word.partition("=")
+        assert name in (VARIABLES if is_variable else TARGETS)
+
+
+def check_pip(arguments: list[str]) -> None:
+    install, *packages = arguments
+    assert install == "install"
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package in packages:
+        found = re.fullmatch(r"\.(\[(\w+)\])?", package)
+        assert found, f"{package} is not this repository"
+        assert found[2] is None or found[2] in extras
+
+
+def check_export(arguments: list[str]) -> None:
+    (assignment,) = arguments
+    name, _, value = assignment.partition("=")
+    assert name == "AIRFLOW_CONN_CHARTMOGUL_DEFAULT"
+    check_connection(json.loads(value))
+
+
+def check_airflow(arguments: list[str]) -> None:
+    options = get_parser().parse_args(arguments)
+    assert callable(options.func)
+    if arguments[:2] == ["dags", "test"]:
+        assert options.dag_id in DAG_IDS
+
+
+def check_python(arguments: list[str]) -> None:
+    output_of_sandbox(["python", *arguments])
+
+
+PROGRAMS = {
+    "make": check_make,
+    "pip": check_pip,
+    "export": check_export,
+    "airflow": check_airflow,
+    "python": check_python,
+}
+
+
+def output_of_sandbox(command: list[str]) -> str:
+    """Run the command that starts a sandbox, on a free port; return what it prints before it is stopped."""
+    assert command[:3] == SANDBOX
+    with (
+        subprocess.Popen(  # noqa: S603  # the documented command
+            [sys.executable, *command[1:], "--port", "0"], stdout=subprocess.PIPE, text=True, env={**os.environ}
+        ) as process
+    ):
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.terminate()
+        output = first + process.stdout.read()
+    assert process.returncode == 0
+    found = re.search(r"127\.0\.0\.1:(\d+)", first)
+    assert found
+    return output.replace(found[1], "8765")
+
+
+@in_language("bash")
+def test_commands_are_right(block: Block) -> None:
+    commands = list(commands_in(block.text))
+    assert commands
+    for program, *arguments in commands:
+        PROGRAMS[program](arguments)
+
+
+# console: a command, and below it the beginning of what it prints.
+
+
+@in_language("console")
+def test_commands_print_what_is_shown(block: Block) -> None:
+    first, shown = block.text.split("\n", 1)
+    assert first.startswith("$ ")
+    beginning, _, rest = shown.partition("...\n")
+    assert not rest
+    assert output_of_sandbox(shlex.split(first.removeprefix("$ "))).startswith(beginning)
+
+
+# text: a tree of files.
+
+
+@in_language("text")
+def test_each_file_of_a_tree_exists(block: Block) -> None:
+    folders: list[str] = []
+    for line in block.text.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in re.split(r"  +", line.strip())[0].split():
+            assert (REPOSITORY / "".join([*folders[:depth], name])).exists(), name
+            if name.endswith("/"):
+                folders[depth:] = [name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_each_target_of_make_that_is_mentioned_exists(page: Path) -> None:
+    for words in re.findall(r"`make ([^`]+)`", prose_of(page)):
+        check_make(shlex.split(words))
+
+
+def test_the_main_uses_in_the_readme_take_15_lines_each() -> None:
+    dags = [block for block in BLOCKS if block.page == REPOSITORY / "README.md" and is_dag(block)]
+    assert [len(block.text.splitlines()) <= 15 for block in dags] == [True] * 4
