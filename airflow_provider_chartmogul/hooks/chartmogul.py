@@ -176,7 +176,7 @@ class ChartMogulHook(BaseHook):
         :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
         :param params: query parameters; ``per_page`` is 200 unless given
         """
-        return Pages(self, endpoint, params)
+        return Pages(self.request, endpoint, params)
 
     def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list endpoint one by one; see :meth:`pages`."""

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+    from collections.abc import Callable, Mapping
 
 _PAGE_SIZE = 200  # the API's default and maximum
 
@@ -21,12 +19,15 @@ class Pages(Iterator[list[dict[str, Any]]]):
 
     A page that could not be had can be asked for again: an error does not end the iteration.
 
+    :param request: sends a request, as :meth:`ChartMogulHook.request` does
+    :param endpoint: path below ``/v1``
+    :param params: query parameters; ``per_page`` is 200 unless given
     :raises ChartMogulInvalidResponseError: if an answer is not a page, or its cursor does not move on
     """
 
-    def __init__(self, hook: ChartMogulHook, endpoint: str, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, request: Callable[..., Any], endpoint: str, params: Mapping[str, Any] | None = None) -> None:
         self.is_finished = False
-        self._hook = hook
+        self._request = request
         self._endpoint = endpoint
         self._query = {"per_page": _PAGE_SIZE, **(params or {})}
         self._cursors = {self._query.get("cursor")}
@@ -34,7 +35,7 @@ class Pages(Iterator[list[dict[str, Any]]]):
     def __next__(self) -> list[dict[str, Any]]:
         if self.is_finished:
             raise StopIteration
-        page = self._hook.request("GET", self._endpoint, params=self._query)
+        page = self._request("GET", self._endpoint, params=self._query)
         entries = self._entries_of(page)
         # The last page has a cursor too, so only `has_more` says whether another one follows.
         if not page.get("has_more"):
