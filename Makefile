@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-browser e2e-browser-of lint format airflow docs dist clean
+.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-of e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -36,7 +36,10 @@ test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we support (ARGS=--write)
 	$(BIN)/python scripts/test_matrix.py $(ARGS)
 
-e2e: $(VENV)/.test ## run the examples on a complete Airflow, and kill parts of it (ARGS="-k watch")
+e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of it (ARGS="-k examples")
+	@for version in 2.11.2 3.3.2; do $(MAKE) --no-print-directory e2e-of AIRFLOW=$$version || exit; done
+
+e2e-of: $(VENV)/.test
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 bench-waiting: $(VENV)/.benchmark ## measure what deferred waits cost, beside HttpEventTrigger (ARGS=--smoke)

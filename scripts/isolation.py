@@ -24,11 +24,18 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Everything else stays out: AIRFLOW__*, AIRFLOW_CONN_*, PYTHONPATH, HTTP_PROXY, ...
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 
-_POKE_INTERVAL_POLICY = """\
-# A cluster policy: Airflow calls it for every task it loads.
+_POLL_INTERVAL_POLICY = """\
+# Cluster policies: Airflow calls them for every task and every DAG it loads.
 def task_policy(task):
     if hasattr(task, "poke_interval"):
         task.poke_interval = {seconds}
+
+
+def dag_policy(dag):
+    condition = getattr(dag.timetable, "asset_condition", None)
+    for _, asset in condition.iter_assets() if condition else ():
+        for watcher in asset.watchers:
+            watcher.trigger.poll_interval = {seconds}
 """
 
 
@@ -62,14 +69,14 @@ def airflow_command(*arguments: str) -> list[str]:
 
 def shorten_poke_intervals(home: Path, seconds: float) -> None:
     """
-    Let every sensor of this Airflow look often, so that the example DAGs can say what is sensible.
+    Let every sensor and asset watcher of this Airflow look often, so that the example DAGs can say what is sensible.
 
     :param home: the ``AIRFLOW_HOME``
     :param seconds: the interval between two looks
     """
     config = home / "config"
     config.mkdir(parents=True, exist_ok=True)
-    (config / "airflow_local_settings.py").write_text(_POKE_INTERVAL_POLICY.format(seconds=seconds))
+    (config / "airflow_local_settings.py").write_text(_POLL_INTERVAL_POLICY.format(seconds=seconds))
 
 
 def interrupt_on_signals() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import requests
 from isolation import (
@@ -47,16 +47,8 @@ Component logs {{airflow.logs}}
 Trigger the DAG example_wait_until_won: its task wait_until_won ends once the opportunity is won. A finished
 task has the JSON under Storage and a link to the customer under Details. To keep you from waiting, the
 sandbox moves that opportunity on every {SECONDS_PER_CATEGORY} s (best_case, committed, won, best_case, ...),
-and sensors look every {SECONDS_BETWEEN_LOOKS} s.
+and sensors and watchers look every {SECONDS_BETWEEN_LOOKS} s.
 """
-
-_COMPONENTS = {
-    "api-server": ("api-server",),
-    # Their log servers would listen on all interfaces. The API server reads the log files itself.
-    "scheduler": ("scheduler", "--skip-serve-logs"),
-    "dag-processor": ("dag-processor",),
-    "triggerer": ("triggerer", "--skip-serve-logs"),
-}
 
 
 class LocalAirflowError(Exception):
@@ -73,9 +65,20 @@ class LocalAirflow:
     :param home: the ``AIRFLOW_HOME``, which is wiped
     :param port: of the web page and the REST API; 0 for any free one
     :param connections: the Airflow connections to store, as JSON by connection id
-    :param poke_interval: seconds between two looks of every sensor; None: what the DAGs say
+    :param poke_interval: seconds between two looks of every sensor and asset watcher; None: what the DAGs say
     :param settings: more Airflow options by the names that environment variables give them, ``SECTION__KEY``
     """
+
+    # The one that serves the REST API comes first.
+    _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "api-server": ("api-server",),
+        # Their log servers would listen on all interfaces. The API server reads the log files itself.
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "dag-processor": ("dag-processor",),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
+    }
+    _api_path = "/api/v2"
+    _health_path = "/api/v2/monitor/health"
 
     def __init__(
         self,
@@ -95,17 +98,11 @@ class LocalAirflow:
         self._poke_interval = poke_interval
         self._environment = airflow_environment(
             self.home,
-            API__BASE_URL=self.url,
-            API__HOST="127.0.0.1",
-            API__PORT=str(port),
-            API_AUTH__JWT_SECRET=secrets.token_hex(64),
             CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
             CORE__PARALLELISM="4",
-            CORE__EXECUTION_API_SERVER_URL=f"{self.url}/execution/",
-            CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
             CORE__TEST_CONNECTION="Enabled",
-            DAG_PROCESSOR__REFRESH_INTERVAL="10",
             SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0.1",
+            **self._server_settings(),
             **settings,
         )
         self._running: dict[str, Command] = {}
@@ -121,9 +118,10 @@ class LocalAirflow:
             self._run_once("db", "migrate")
             self._store_connections()
             stack.callback(lambda: stop_all(self._running.values()))
-            for name in _COMPONENTS:
+            for name in self._components:
                 self.start(name)
             self._wait_until_healthy()
+            self._log_in()
             self._stack = stack.pop_all()
         return self
 
@@ -139,10 +137,7 @@ class LocalAirflow:
         :param json: the request body
         :raises requests.HTTPError: if Airflow answers with an error
         """
-        if "Authorization" not in self._session.headers:
-            token = self._send("GET", "/auth/token")["access_token"]
-            self._session.headers["Authorization"] = f"Bearer {token}"
-        return self._send(method, f"/api/v2/{path}", json)
+        return self._send(method, f"{self._api_path}/{path}", json)
 
     def cli(self, *arguments: str) -> str:
         """
@@ -173,7 +168,7 @@ class LocalAirflow:
         :param component: ``api-server``, ``scheduler``, ``dag-processor`` or ``triggerer``
         """
         with self._log(component).open("a") as log:
-            self._running[component] = Command(airflow_command(*_COMPONENTS[component]), self._environment, log)
+            self._running[component] = Command(airflow_command(*self._components[component]), self._environment, log)
 
     def kill(self, component: str) -> None:
         """
@@ -183,6 +178,22 @@ class LocalAirflow:
         """
         self._running[component].send(signal.SIGKILL)
         self._running[component].wait()
+
+    def _server_settings(self) -> dict[str, str]:
+        """Return the options that let everyone on this machine, and nobody else, use the web page and the REST API."""
+        return {
+            "API__BASE_URL": self.url,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.port),
+            "API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        }
+
+    def _log_in(self) -> None:
+        token = self._send("GET", "/auth/token")["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
 
     def _claim_home(self, stack: contextlib.ExitStack) -> None:
         with socket.socket() as probe:
@@ -228,16 +239,16 @@ class LocalAirflow:
             self.check()
             time.sleep(0.25)
         if missing:
-            raise LocalAirflowError(
-                f"Not healthy after {SECONDS_UNTIL_HEALTHY} s: {', '.join(missing)}. Logs are in {self.logs}."
-            )
+            ends = [self._end_of_log(name) for name in missing if name in self._running]
+            raise LocalAirflowError("\n\n".join([f"Not healthy after {SECONDS_UNTIL_HEALTHY} s: {missing}.", *ends]))
 
     def _unhealthy(self) -> list[str]:
         try:
-            health = self._send("GET", "/api/v2/monitor/health")
+            health = self._send("GET", self._health_path)
         except requests.RequestException:
-            return ["api-server"]
-        return [name for name, state in health.items() if state["status"] != "healthy"]
+            return [next(iter(self._components))]
+        states = {name.replace("_", "-"): state["status"] for name, state in health.items()}
+        return [name for name in ("metadatabase", *self._components) if states.get(name, "healthy") != "healthy"]
 
     def _send(self, method: str, path: str, json: Any = None) -> Any:
         response = self._session.request(method, self.url + path, json=json, timeout=30)

@@ -1,31 +1,17 @@
-"""Waiting, with a real scheduler, worker and triggerer."""
+"""Waits that outlive the process that looks after them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
 from tests.e2e.runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from local_airflow import LocalAirflow
 
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
 WAITS = 200
-
-
-def test_the_example_waits_until_the_opportunity_is_won(runs: Runs, sandbox: Sandbox) -> None:
-    dag_id = "example_wait_until_won"
-    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="best_case")
-    run_id = runs.trigger(dag_id)
-    wait_until(
-        lambda: runs.tasks(dag_id, run_id, "wait_until_won")[0]["state"] in ("deferred", "up_for_reschedule"),
-        "the sensor waits",
-    )
-    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
-    assert runs.outcome(dag_id, run_id) == "success"
-    assert runs.xcom(dag_id, run_id, "retrieve_opportunity")["forecast_category"] == "best_case"
-    assert runs.xcom(dag_id, run_id, "wait_until_won") == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
-    assert "best_case -> won" in runs.xcom(dag_id, run_id, "announce")
 
 
 def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
@@ -37,7 +23,7 @@ def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
     assert len(uuids) == WAITS
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
     wait_until(
-        lambda: sum(task["state"] == "deferred" for task in runs.tasks(dag_id, run_id, "wait")) == WAITS,
+        lambda: runs.count(dag_id, run_id, state="deferred") == WAITS,
         "all waits are deferred",
         seconds=400,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.e2e.runs import Runs, wait_until
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
 
 DAG_ID = "example_on_opportunity_won"
-SECONDS_UNTIL_A_BASELINE = 30
 
 
 def win_one(sandbox: Sandbox) -> str:
@@ -22,35 +20,48 @@ def win_one(sandbox: Sandbox) -> str:
     return str(uuid)
 
 
-def finished_runs_for(runs: Runs, uuid: str) -> list[str]:
-    """Return the finished runs that retrieved the opportunity."""
+def retrievals(runs: Runs, uuid: str) -> list[tuple[str, int]]:
+    """Return the finished runs that retrieved the opportunity, and the map index at which each of them did."""
     found = []
     for run in runs.of(DAG_ID):
         if run["state"] == "success":
-            for task in runs.tasks(DAG_ID, run["dag_run_id"], "retrieve_opportunity"):
-                xcom = runs.xcom(DAG_ID, run["dag_run_id"], "retrieve_opportunity", map_index=task["map_index"])
-                if xcom["uuid"] == uuid:
-                    found.append(run["dag_run_id"])
+            run_id = run["dag_run_id"]
+            for task in runs.tasks(DAG_ID, run_id, "retrieve_opportunity"):
+                index = task["map_index"]
+                if runs.xcom(DAG_ID, run_id, "retrieve_opportunity", map_index=index)["uuid"] == uuid:
+                    found.append((run_id, index))
     return found
+
+
+def saved(airflow: LocalAirflow) -> list[dict[str, Any]]:
+    """Return what Airflow keeps for the watcher."""
+    (asset,) = airflow.api("GET", "assets")["assets"]
+    path = f"assets/{asset['id']}/state-store?limit=100"
+    found: list[dict[str, Any]] = []
+    while page := airflow.api("GET", f"{path}&offset={len(found)}")["asset_state_store"]:
+        found += page
+    return [entry["value"] for entry in found]
+
+
+def is_saved_as_won(airflow: LocalAirflow, uuid: str) -> bool:
+    return any(uuid.replace("-", "") in value.get("won", "") for value in saved(airflow))
 
 
 def test_a_change_starts_a_run_also_when_no_triggerer_ran_at_the_time(
     airflow: LocalAirflow, runs: Runs, sandbox: Sandbox
 ) -> None:
-    runs.of(DAG_ID)
-    sandbox.clear_requests()
-    wait_until(
-        lambda: any(request.path == "/v1/opportunities" for request in sandbox.requests), "the watcher has looked"
-    )
-    time.sleep(SECONDS_UNTIL_A_BASELINE)
-
+    # It is saved last of all that the first look found.
+    wait_until(lambda: {"version": 1} in saved(airflow), "the watcher has looked")
     uuid = win_one(sandbox)
-    wait_until(lambda: finished_runs_for(runs, uuid), "a run for the change has finished")
-    time.sleep(SECONDS_UNTIL_A_BASELINE)
+    wait_until(lambda: retrievals(runs, uuid), "a run for the change has finished")
+    wait_until(lambda: is_saved_as_won(airflow, uuid), "the change is saved")
 
     airflow.kill("triggerer")
     uuid_meanwhile = win_one(sandbox)
     airflow.start("triggerer")
-    wait_until(lambda: finished_runs_for(runs, uuid_meanwhile), "a run for the change in between has finished")
-    assert len(finished_runs_for(runs, uuid)) == 1
-    assert len(finished_runs_for(runs, uuid_meanwhile)) == 1
+    wait_until(lambda: retrievals(runs, uuid_meanwhile), "a run for the change in between has finished")
+    wait_until(lambda: is_saved_as_won(airflow, uuid_meanwhile), "the change in between is saved")
+    for won in (uuid, uuid_meanwhile):
+        ((run_id, index),) = retrievals(runs, won)
+        assert runs.xcom(DAG_ID, run_id, "retrieve_opportunity", map_index=index) == sandbox.opportunity(won)
+        assert runs.xcom(DAG_ID, run_id, "celebrate", map_index=index) == f"{won} is won"

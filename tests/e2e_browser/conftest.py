@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
 
 from airflow_provider_chartmogul.sandbox import Sandbox
 from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
-from tests.e2e_browser.webserver_2 import WebServer
+from tests.e2e.local_airflow_2 import LocalAirflow2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,19 +43,15 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow | WebServer]:
+def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("airflow")
-    if IS_AIRFLOW_3:
-        connections = {"chartmogul_default": sandbox.connection_json}
-        with LocalAirflow(home, connections=connections, poke_interval=1.0) as airflow:
-            yield airflow
-    else:
-        with WebServer(home) as web_server:
-            yield web_server
+    connections = {"chartmogul_default": sandbox.connection_json}
+    with (LocalAirflow if IS_AIRFLOW_3 else LocalAirflow2)(home, connections=connections, poke_interval=1.0) as airflow:
+        yield airflow
 
 
 @pytest.fixture
-def page(airflow: LocalAirflow | WebServer) -> Iterator[Page]:
+def page(airflow: LocalAirflow) -> Iterator[Page]:
     """Return a page of a fresh browser that shows Airflow's home page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

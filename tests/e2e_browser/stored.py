@@ -5,19 +5,16 @@ from __future__ import annotations
 import ast
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_chartmogul.connection import ConnectionSettings
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+    from local_airflow import LocalAirflow
 
 
-class HasCommandLine(Protocol):
-    def cli(self, *arguments: str) -> str: ...
-
-
-def stored_connection(airflow: HasCommandLine, conn_id: str) -> dict[str, Any]:
+def stored_connection(airflow: LocalAirflow, conn_id: str) -> dict[str, Any]:
     """Return the fields that are not empty, the password decrypted."""
     (found,) = json.loads(airflow.cli("connections", "get", conn_id, "--output", "json"))
     extra = found["extra_dejson"]

@@ -11,7 +11,7 @@ from airflow_provider_chartmogul.connection import DEFAULT_MAX_RETRIES, DEFAULT_
 from tests.e2e_browser.stored import settings_of, stored_connection
 
 if TYPE_CHECKING:
-    from tests.e2e_browser.webserver_2 import WebServer
+    from local_airflow import LocalAirflow
 
 EXTRA_FIELDS = {
     "Timeout": "Seconds to wait for each answer. Default: 30.",
@@ -40,7 +40,7 @@ def test_it_shows_what_chartmogul_needs_and_nothing_else(form: Page) -> None:
         expect(form.get_by_text(description)).to_be_visible()
 
 
-def test_what_is_filled_in_is_stored(form: Page, airflow: WebServer) -> None:
+def test_what_is_filled_in_is_stored(form: Page, airflow: LocalAirflow) -> None:
     form.get_by_label("Connection Id").fill("chartmogul_production")
     form.get_by_label("API key").fill("k3y-that-0nly-we-know")
     form.get_by_label("Timeout").fill("12")
@@ -54,7 +54,7 @@ def test_what_is_filled_in_is_stored(form: Page, airflow: WebServer) -> None:
     assert stored == {"conn_type": "chartmogul", "password": "k3y-that-0nly-we-know"}
 
 
-def test_an_api_key_alone_is_enough(form: Page, airflow: WebServer) -> None:
+def test_an_api_key_alone_is_enough(form: Page, airflow: LocalAirflow) -> None:
     form.get_by_label("Connection Id").fill("chartmogul_key_alone")
     form.get_by_label("API key").fill("another-k3y")
     form.get_by_role("button", name="Save").click()

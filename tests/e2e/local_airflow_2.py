@@ -1,0 +1,46 @@
+"""A complete Airflow 2 on loopback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from isolation import REPOSITORY
+from local_airflow import LocalAirflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class LocalAirflow2(LocalAirflow):
+    """As :class:`LocalAirflow` in everything that it does; its web page, REST API and components are Airflow 2's."""
+
+    _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "webserver": ("webserver",),
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
+    }
+    _api_path = "/api/v1"
+    _health_path = "/api/v1/health"
+
+    def __init__(self, home: Path, **arguments: Any) -> None:
+        super().__init__(home, **arguments)
+        # Airflow 2 refuses any executor but the one that runs one task at a time, lest too many processes wait for
+        # SQLite's lock. Ours are few, and they wait.
+        self._environment["_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"] = "1"
+
+    def _server_settings(self) -> dict[str, str]:
+        return {
+            "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
+            "CORE__EXECUTOR": "LocalExecutor",
+            # Else each DAG with a schedule runs as soon as it is there.
+            "SCHEDULER__USE_JOB_SCHEDULE": "False",
+            "WEBSERVER__BASE_URL": self.url,
+            "WEBSERVER__CONFIG_FILE": str(REPOSITORY / "tests/e2e/webserver_config_2.py"),
+            "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+            "WEBSERVER__WEB_SERVER_PORT": str(self.port),
+            "WEBSERVER__WORKERS": "1",
+        }
+
+    def _log_in(self) -> None:
+        """Nobody needs to."""
