@@ -104,7 +104,7 @@ def create_opportunity_once(
     Create an opportunity, or find the one that an attempt created whose answer was lost.
 
     :param hook: sends the requests; its ``max_retries`` is also how often a creation is tried again
-    :param fields: as in :meth:`ChartMogulHook.create_opportunity`
+    :param fields: as in :meth:`~airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook.create_opportunity`
     :param memory: what earlier tries left behind, and later ones find; None: there is no such thing
     :param tried_since: a moment that no earlier try began before, for where ``memory`` knows nothing of them; None:
         there was no earlier try

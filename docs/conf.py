@@ -18,7 +18,11 @@ html_theme = "alabaster"
 html_theme_options = {"description": "ChartMogul CRM in Apache Airflow", "page_width": "1100px"}
 html_copy_source = False
 myst_heading_anchors = 3
+# References to this package have to lead somewhere; Airflow's and Python's are not part of these pages.
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(?!airflow_provider_chartmogul\.).*")]
 autodoc_member_order = "bysource"
+toc_object_entries = False
 
 _FILES = "https://github.com/airflow-provider-chartmogul/airflow-provider-chartmogul/blob/main/"
 

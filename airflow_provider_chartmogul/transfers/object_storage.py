@@ -36,7 +36,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 
     Returns ``{"path", "rows", "bytes", "pages"}`` to XCom.
 
-    :param path: an :class:`ObjectStoragePath` or what makes one: a local path, or a URL such as
+    :param path: an ``ObjectStoragePath`` or what makes one: a local path, or a URL such as
         ``s3://aws_default@bucket/key`` with an Airflow connection before the ``@``; written as gzip if it ends in
         ``.gz`` (templated)
     :param endpoint: path below ``/v1`` of an endpoint that pages with a cursor, such as ``opportunities``,
