@@ -1,0 +1,33 @@
+"""Processes as Airflow makes them for DAG files and tasks: forked from one that has Airflow imported already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+_PRELOADED = "benchmarks.harness.what_airflow_has_imported"
+
+
+def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of a module in a new process; return what it returns."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_PRELOADED])
+    pipe, childs_end = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(childs_end, function, args))
+    process.start()
+    childs_end.close()
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise RuntimeError(f"{function.__name__} failed; see above.") from None
+    finally:
+        process.join()
+
+
+def _call(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    pipe.send(function(*args))

@@ -1,0 +1,26 @@
+"""Measurements that take turns, so that what else the machine does hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def interleaved(rounds: int, measurements: Mapping[_Key, Callable[[], _Value]]) -> dict[_Key, list[_Value]]:
+    """Take each measurement once per round; return the values of each, by round."""
+    values: dict[_Key, list[_Value]] = {key: [] for key in measurements}
+    for _ in range(rounds):
+        for key, measure in measurements.items():
+            values[key].append(measure())
+    return values
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return how many times the others one is: the median of the ratios within a round."""
+    return statistics.median(value / other for value, other in zip(values, others, strict=True))

@@ -1,0 +1,90 @@
+"""
+Measure what a DAG file pays for importing this provider, beside other providers.
+
+Each import happens in a new process that has imported what every DAG file imports. Airflow's DAG processor parses each
+file in a new process, every half minute by default, so this is paid about 2,900 times a day and DAG file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+from benchmarks.harness.report import Answer, InShort, main, progress, table
+from benchmarks.harness.rounds import interleaved, ratio
+
+COMMAND = "make bench-parse"
+ROUNDS = 7
+OURS, HTTP, DBT_CLOUD, FIVETRAN = "this provider", "HTTP", "dbt Cloud", "Fivetran (async)"
+MODULES = {
+    OURS: [
+        "airflow_provider_chartmogul.operators.opportunity",
+        "airflow_provider_chartmogul.sensors.opportunity",
+        "airflow_provider_chartmogul.triggers.opportunity",
+        "airflow_provider_chartmogul.transfers.object_storage",
+        "airflow_provider_chartmogul.hooks.chartmogul",
+    ],
+    HTTP: [f"airflow.providers.http.{room}.http" for room in ("operators", "sensors", "triggers", "hooks")],
+    DBT_CLOUD: [f"airflow.providers.dbt.cloud.{room}.dbt" for room in ("operators", "sensors", "triggers", "hooks")],
+    FIVETRAN: [f"fivetran_provider_async.{room}" for room in ("operators", "sensors", "triggers", "hooks")],
+}
+# What is there before a DAG file is parsed: what such a file imports of Airflow, and, since the DAG processor has it
+# already, the base of all triggers.
+PROGRAM = """\
+import importlib, json, sys, time
+from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, task
+import airflow.triggers.base
+before = len(sys.modules)
+start = time.perf_counter()
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(json.dumps([time.perf_counter() - start, len(sys.modules) - before]))
+"""
+
+
+class Import(NamedTuple):
+    """What an import took, in seconds, and how many modules it loaded."""
+
+    seconds: float
+    modules: int
+
+
+def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line says, and nothing else
+    """Import each provider in turn."""
+    progress("imports ...")
+    with tempfile.TemporaryDirectory() as airflow_home:
+        environment = {**os.environ, "AIRFLOW_HOME": airflow_home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        measurements = {name: lambda modules=modules: _import(modules, environment) for name, modules in MODULES.items()}
+        interleaved(1, measurements)  # compiles what is not compiled yet
+        imports = interleaved(1 if is_smoke else ROUNDS, measurements)
+    seconds = {name: [one.seconds for one in found] for name, found in imports.items()}
+    milliseconds = {name: f"{statistics.median(found) * 1000:.1f} ms" for name, found in seconds.items()}
+    share = {name: f"{ratio(seconds[OURS], found):.1%}" for name, found in seconds.items()}
+    rows = [
+        [name, milliseconds[name], f"{found[0].modules}", "" if name == OURS else share[name]]
+        for name, found in imports.items()
+    ]
+    return Answer(
+        title="What a DAG file pays for the import",
+        body=table(["provider", "import, median", "modules", "this provider's import, of that"], rows),
+        in_short=InShort(
+            "import in a DAG file", milliseconds[OURS], f"{milliseconds[HTTP]} (HTTP provider)", share[HTTP]
+        ),
+    )
+
+
+def _import(modules: list[str], environment: dict[str, str]) -> Import:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *modules], env=environment, capture_output=True, text=True, check=True
+    )
+    return Import(*json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(COMMAND, __doc__, answer))
