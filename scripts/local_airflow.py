@@ -96,15 +96,13 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{port}"
         self._connections = connections or {}
         self._poke_interval = poke_interval
-        self._environment = airflow_environment(
-            self.home,
-            CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
-            CORE__PARALLELISM="4",
-            CORE__TEST_CONNECTION="Enabled",
-            SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME="0.1",
-            **self._server_settings(),
-            **settings,
-        )
+        defaults = {
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "CORE__PARALLELISM": "4",
+            "CORE__TEST_CONNECTION": "Enabled",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+        }
+        self._environment = airflow_environment(self.home, **{**defaults, **self._server_settings(), **settings})
         self._running: dict[str, Command] = {}
         self._stack = contextlib.ExitStack()
         self._session = requests.Session()
