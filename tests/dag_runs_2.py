@@ -9,9 +9,11 @@ import importlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.dag import DagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XCom
+from airflow.triggers.base import TaskSuccessEvent
 from airflow.utils import timezone
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow import DAG
+    from sqlalchemy.orm import Session
 
 
 @functools.cache
@@ -36,7 +39,10 @@ class Airflow2DagRun:
         _create_database()
         now = timezone.utcnow()
         self._build = build
-        self._run = build().create_dagrun(
+        dag = build()
+        with create_session() as session:
+            session.merge(DagModel(dag_id=dag.dag_id, fileloc=dag.fileloc))
+        self._run = dag.create_dagrun(
             run_id=f"manual__{uuid.uuid4()}",
             execution_date=now,
             data_interval=(now, now),
@@ -61,6 +67,8 @@ class Airflow2DagRun:
                 event = event_of(getattr(importlib.import_module(module), name)(**row.kwargs))
                 Trigger.submit_event(ti.trigger_id, event, session=session)
                 session.flush()
+                if isinstance(event, TaskSuccessEvent):
+                    return self._outcome(ti, error, session)
             if ti.state != TaskInstanceState.UP_FOR_RESCHEDULE:
                 ti.try_number += 1  # the scheduler's part
                 session.flush()
@@ -68,16 +76,14 @@ class Airflow2DagRun:
                 ti.run(ignore_all_deps=True, ignore_ti_state=True, session=session)
             except Exception as raised:  # noqa: BLE001  # whatever a task fails with
                 error = raised
-            session.commit()
-            ti.refresh_from_db(session=session)
-            link = next((link.get_link(ti.task, ti_key=ti.key) for link in task.operator_extra_links), None)
-            xcoms = XCom.get_many(run_id=self._run.run_id, task_ids=task_id, map_indexes=map_index, session=session)
-            return Outcome(
-                state=str(ti.state),
-                error=error,
-                xcoms={xcom.key: xcom.value for xcom in xcoms},
-                link=link,
-            )
+            return self._outcome(ti, error, session)
+
+    def _outcome(self, ti: TaskInstance, error: BaseException | None, session: Session) -> Outcome:
+        session.commit()
+        ti.refresh_from_db(session=session)
+        link = next((link.get_link(ti.task, ti_key=ti.key) for link in ti.task.operator_extra_links), None)
+        xcoms = XCom.get_many(run_id=ti.run_id, task_ids=ti.task_id, map_indexes=ti.map_index, session=session)
+        return Outcome(state=str(ti.state), error=error, xcoms={xcom.key: xcom.value for xcom in xcoms}, link=link)
 
     def lose_worker(self, task_id: str) -> None:
         with create_session() as session:

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.serialization.serialized_objects import BaseSerialization
+from airflow.triggers.base import TaskSuccessEvent
 
 from tests.airflow_versions import AIRFLOW_VERSION
 from tests.dag_runs import AssetEvent, Outcome, event_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import DAG
+    from airflow.triggers.base import TriggerEvent
 
 
 @dataclass
@@ -121,7 +123,14 @@ class Airflow3DagRun:
             # The API server gives each try an identity of its own.
             known.id, known.first_start = uuid.uuid4(), None
             known.try_number += 1
-        next_kwargs = _run_trigger(known.deferral) if known.deferral else None
+        next_kwargs = None
+        if known.deferral:
+            event = _event_of(known.deferral)
+            if isinstance(event, TaskSuccessEvent):
+                known.state, known.deferral = "success", None
+                known.xcoms.update(event.xcoms or {})
+                return Outcome(state="success", error=None, xcoms=known.xcoms, link=None)
+            next_kwargs = serialize({**_deserialized(known.deferral.next_kwargs), "event": event.payload})
         supervisor = _Supervisor(self._task_instances)
         log = structlog.wrap_logger(structlog.testing.CapturingLogger())
         with mock.patch.object(task_runner, "SUPERVISOR_COMMS", supervisor, create=True):
@@ -193,12 +202,10 @@ class Airflow3DagRun:
         )
 
 
-def _run_trigger(deferral: Any) -> Any:
-    """Do the triggerer's part; return the keyword arguments that the task resumes with."""
+def _event_of(deferral: Any) -> TriggerEvent:
+    """Do the triggerer's part."""
     module, _, name = deferral.classpath.rpartition(".")
-    trigger = getattr(importlib.import_module(module), name)(**_deserialized(deferral.trigger_kwargs))
-    event = event_of(trigger)
-    return serialize({**_deserialized(deferral.next_kwargs), "event": event.payload})
+    return event_of(getattr(importlib.import_module(module), name)(**_deserialized(deferral.trigger_kwargs)))
 
 
 def _deserialized(value: Any) -> Any:

@@ -84,6 +84,23 @@ def test_wait_until_won_when_it_is_lost(sandbox: Sandbox) -> None:
     assert "forecast category is now lost" in str(outcome.error)
 
 
+def test_wait_for_pipeline(sandbox: Sandbox) -> None:
+    first, second, decided = (opportunity["uuid"] for opportunity in sandbox.opportunities)
+    for uuid in (first, second):
+        sandbox.set_opportunity(uuid, pipeline="Partners", forecast_category="pipeline")
+    sandbox.set_opportunity(decided, pipeline="Partners", forecast_category="won")
+    sandbox.add_opportunity(pipeline="Another", forecast_category="pipeline")
+    run = run_example("example_wait_for_pipeline", pipeline="Partners")
+    assert len(run.start("list_opportunities").result) == 3
+    assert run.start("choose_open").result == [first, second]
+    for index in range(2):
+        assert run.start("wait", map_index=index).state == "deferred"
+    sandbox.set_opportunity(first, forecast_category="lost")
+    won = sandbox.set_opportunity(second, forecast_category="won", amount_in_cents=1234, currency="EUR")
+    assert [run.start("wait", map_index=index).result for index in range(2)] == [sandbox.opportunity(first), won]
+    assert run.start("report").result == {"EUR": 1234}
+
+
 def test_on_opportunity_won(sandbox: Sandbox) -> None:
     name = "example_on_opportunity_won"
     if not IS_AIRFLOW_3:
