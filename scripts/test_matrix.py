@@ -155,8 +155,10 @@ def write_table(results: list[Result]) -> None:
     pythons = sorted({cell.python for cell in CELLS}, key=lambda version: int(version.partition(".")[2]))
     passed = {result.cell for result in results if result.outcome == "passed"}
     rows = [["Airflow", *(f"Python {python}" for python in pythons)], ["---"] * (len(pythons) + 1)]
-    for airflow in dict.fromkeys(cell.airflow for cell in reversed(CELLS)):
-        rows.append([airflow, *("tests pass" if Cell(airflow, python) in passed else "" for python in pythons)])
+    rows += [
+        [airflow, *("tests pass" if Cell(airflow, python) in passed else "" for python in pythons)]
+        for airflow in dict.fromkeys(cell.airflow for cell in reversed(CELLS))
+    ]
     table = "\n".join(f"| {' | '.join(row)} |".replace("|  ", "| ") for row in rows)
     text = README.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
