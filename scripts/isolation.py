@@ -32,9 +32,9 @@ def task_policy(task):
 
 
 def dag_policy(dag):
-    condition = getattr(dag.timetable, "asset_condition", None)
-    for _, asset in condition.iter_assets() if condition else ():
-        for watcher in asset.watchers:
+    assets = getattr(dag.timetable, "asset_condition", None)
+    for asset in getattr(assets, "objects", ()):
+        for watcher in getattr(asset, "watchers", ()):
             watcher.trigger.poll_interval = {seconds}
 """
 

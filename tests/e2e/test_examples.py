@@ -54,6 +54,20 @@ def test_wait_until_won(runs: Runs, sandbox: Sandbox) -> None:
     assert "best_case -> won" in runs.xcom(dag_id, run_id, "announce")
 
 
+def test_wait_for_pipeline(runs: Runs, sandbox: Sandbox) -> None:
+    dag_id, pipeline = "example_wait_for_pipeline", "Distribution"
+    sandbox.add_opportunity(pipeline=pipeline, forecast_category="won", amount_in_cents=5_000)
+    lost, won = (sandbox.add_opportunity(pipeline=pipeline, currency="EUR")["uuid"] for _ in range(2))
+    run_id = runs.trigger(dag_id, pipeline=pipeline)
+    wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == 2, "both open ones are waited for")
+    sandbox.set_opportunity(lost, forecast_category="lost")
+    sandbox.set_opportunity(won, forecast_category="won", amount_in_cents=1_234)
+    assert runs.outcome(dag_id, run_id) == "success"
+    # Listed newest first.
+    assert results(runs, dag_id, run_id, "wait") == [sandbox.opportunity(won), sandbox.opportunity(lost)]
+    assert runs.xcom(dag_id, run_id, "report") == {"EUR": 1_234}
+
+
 def test_export_opportunities(runs: Runs, sandbox: Sandbox, tmp_path: Path) -> None:
     dag_id = "example_export_opportunities"
     run_id = finished_run(runs, dag_id, folder=f"file://{tmp_path}")
@@ -99,5 +113,5 @@ def test_stage_hygiene(runs: Runs, sandbox: Sandbox) -> None:
 
 def test_each_example_is_run_here_or_with_what_it_watches() -> None:
     examples = {path.stem for path in (REPOSITORY / "example_dags").glob("*.py")}
-    run_here = {f"example_{name.removeprefix('test_')}" for name in globals() if name.startswith("test_")}
+    run_here = {name.replace("test_", "example_", 1) for name in globals()}
     assert examples <= run_here | {test_watching.DAG_ID}
