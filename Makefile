@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-of e2e-browser e2e-browser-of lint format airflow docs dist clean
+.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-of e2e-celery e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -41,6 +41,10 @@ e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of i
 
 e2e-of: $(VENV)/.test
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery in one night
+	@scripts/ensure_installed postgresql redis-server
+	$(BIN)/python -m pytest tests/e2e_celery $(ARGS)
 
 bench-waiting: $(VENV)/.benchmark ## measure what deferred waits cost, beside HttpEventTrigger (ARGS=--smoke)
 	$(BIN)/python -m benchmarks.waiting $(ARGS)
@@ -96,6 +100,10 @@ $(VENV)/.browser: $(VENV)/.test
 
 $(VENV)/.docs: $(VENV)/.base
 	@$(PIP_INSTALL) --group docs
+	@touch $@
+
+$(VENV)/.celery: $(VENV)/.test
+	@$(PIP_INSTALL) --group celery
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.browser

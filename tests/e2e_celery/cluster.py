@@ -1,0 +1,119 @@
+"""An Airflow of several machines on one: two Celery workers, and two triggerers."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import sqlalchemy
+from local_airflow import LocalAirflow
+from sqlalchemy.pool import NullPool
+
+from tests.e2e.runs import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.e2e_celery.services import Postgres, Redis
+
+SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD = 30
+"""So long after the worker's last sign of life; by default five minutes, which nobody is to wait for here."""
+
+WORKERS = ("worker-1", "worker-2")
+TRIGGERERS = ("triggerer-1", "triggerer-2")
+
+
+def _worker(name: str) -> tuple[str, ...]:
+    return "celery", "worker", "--skip-serve-logs", "--celery-hostname", f"{name}@%h"
+
+
+class Cluster(LocalAirflow):
+    """
+    A complete Airflow on loopback, with Postgres, Redis and the CeleryExecutor.
+
+    :param home: the ``AIRFLOW_HOME``, which is wiped
+    :param connections: the Airflow connections to store, as JSON by connection id
+    :param dags: the folder of the DAGs
+    :param fernet_key: what Airflow encrypts secrets with
+    """
+
+    _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **{name: command for name, command in LocalAirflow._components.items() if name != "triggerer"},
+        **{name: _worker(name) for name in WORKERS},
+        **dict.fromkeys(TRIGGERERS, ("triggerer", "--skip-serve-logs")),
+    }
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        postgres: Postgres,
+        redis: Redis,
+        connections: Mapping[str, str],
+        dags: Path,
+        fernet_key: str,
+    ) -> None:
+        super().__init__(
+            home,
+            connections=connections,
+            CELERY__BROKER_URL=redis.url,
+            CELERY__RESULT_BACKEND=f"db+{postgres.url}",
+            CELERY__WORKER_CONCURRENCY="4",
+            CORE__DAGS_FOLDER=str(dags),
+            CORE__EXECUTOR="CeleryExecutor",
+            CORE__FERNET_KEY=fernet_key,
+            DATABASE__SQL_ALCHEMY_CONN=postgres.url,
+            SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
+        )
+        self._environment["AIRFLOW__CORE__PARALLELISM"] = "8"
+        self._engine = sqlalchemy.create_engine(postgres.url, poolclass=NullPool)
+        self._jobs: dict[str, int] = {}
+        self._killed: set[str] = set()
+        self.restarts: list[str] = []
+        """The components that ended by themselves, in the order in which they did."""
+
+    def start(self, component: str) -> None:
+        """Start a component; return once it is known which job of the database a triggerer is."""
+        super().start(component)
+        self._killed.discard(component)
+        if component in TRIGGERERS:
+            known = set(self._jobs.values())
+            self._jobs[component] = wait_until(lambda: self._new_job(known), f"{component} has a job")
+
+    def kill(self, component: str) -> None:
+        """End all processes of a component at once, and leave it down until it is started."""
+        self._killed.add(component)
+        while self._running[component].is_alive():
+            self._running[component].send(signal.SIGKILL)
+
+    def start_again_what_ended(self) -> None:
+        """Do what an operating system's service manager does for components that end by themselves."""
+        for name, command in list(self._running.items()):
+            if name not in self._killed and (exit_code := command.exit_code()) is not None:
+                self.restarts.append(f"{name} (exit code {exit_code})")
+                self.start(name)
+
+    def worker_of(self, pid: int) -> str:
+        """Return the worker that a process belongs to."""
+        return next(name for name in WORKERS if pid in self._running[name]._pids())
+
+    def triggerer_of_watcher(self) -> str:
+        """Return the triggerer that the watcher runs in."""
+        query = "SELECT triggerer_id FROM trigger WHERE classpath LIKE '%EventTrigger'"
+        ((job,),) = self.query(query)
+        return next(name for name in TRIGGERERS if self._jobs[name] == job)
+
+    def triggers_of(self, triggerer: str) -> set[int]:
+        """Return the ids of the triggers that a triggerer is to run."""
+        rows = self.query("SELECT id FROM trigger WHERE triggerer_id = :job", job=self._jobs[triggerer])
+        return {row.id for row in rows}
+
+    def query(self, sql: str, **parameters: Any) -> list[Any]:
+        """Ask the database."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(sqlalchemy.text(sql), parameters))
+
+    def _new_job(self, known: set[int]) -> int | None:
+        jobs = {row.id for row in self.query("SELECT id FROM job WHERE job_type = 'TriggererJob'")}
+        return max(jobs - known, default=None)

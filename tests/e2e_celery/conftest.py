@@ -1,0 +1,82 @@
+"""A cluster, the sandbox with ChartMogul's limits, and one bad night for all tests."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.fernet import Fernet
+from isolation import interrupt_on_signals
+
+from airflow_provider_chartmogul.sandbox import Sandbox
+from tests.e2e_celery.cluster import Cluster
+from tests.e2e_celery.figures import figures, what_failed
+from tests.e2e_celery.night import Night, live_through
+from tests.e2e_celery.services import Postgres, Redis
+from tests.secrets_scan import leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPPORTUNITIES = 10_000
+"""Fifty pages, which take a triggerer that keeps to its limit half of each five seconds."""
+
+_HOME = pytest.StashKey[Path]()
+_NIGHT = pytest.StashKey[Night]()
+
+
+@pytest.fixture(scope="session")
+def night_and_leaks(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Night, list[str]]]:
+    interrupt_on_signals()
+    began = time.monotonic()
+    home = pytestconfig.stash[_HOME] = tmp_path_factory.mktemp("airflow")
+    fernet_key = Fernet.generate_key().decode()
+    with (
+        Sandbox(opportunities=OPPORTUNITIES, seed=1, api_key="k3y-0f-the-bad-night") as sandbox,
+        Postgres() as postgres,
+        Redis() as redis,
+        Cluster(
+            home,
+            postgres=postgres,
+            redis=redis,
+            connections={"chartmogul_default": sandbox.connection_json},
+            dags=Path(__file__).parent / "dags",
+            fernet_key=fernet_key,
+        ) as cluster,
+    ):
+        started = time.monotonic() - began
+        try:
+            night = live_through(cluster, sandbox, postgres)
+        finally:
+            shutil.copy(postgres.log, cluster.logs / "postgres.log")
+        night.seconds = {"the cluster starts": started, **night.seconds}
+        pytestconfig.stash[_NIGHT] = night
+        owners = [opportunity["owner"] for opportunity in night.opportunities]
+        found = leaks(sandbox.api_key, owners, home=home, database=postgres.url, fernet_key=fernet_key)
+        yield night, found
+
+
+@pytest.fixture(scope="session")
+def night(night_and_leaks: tuple[Night, list[str]]) -> Night:
+    return night_and_leaks[0]
+
+
+@pytest.fixture(scope="session")
+def leaked(night_and_leaks: tuple[Night, list[str]]) -> list[str]:
+    return night_and_leaks[1]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _HOME in config.stash and (terminalreporter.getreports("failed") or terminalreporter.getreports("error")):
+        for file, lines in what_failed(config.stash[_HOME]):
+            terminalreporter.section(str(file))
+            terminalreporter.write_line(lines)
+    if _NIGHT in config.stash:
+        terminalreporter.section("figures of the night")
+        for name, value in figures(config.stash[_NIGHT]):
+            terminalreporter.write_line(f"{name:<55} {value:>20}")

@@ -1,0 +1,71 @@
+"""What users run on a cluster: waits, a DAG that an asset starts, and creations."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, AssetWatcher, Param, dag, task
+
+from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
+
+INTERVAL = 5.0
+RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=5)}
+
+WON = Asset(
+    "night_won",
+    watchers=[
+        AssetWatcher(
+            name="won",
+            trigger=OpportunityForecastCategoryEventTrigger(target_categories="won", poll_interval=INTERVAL),
+        )
+    ],
+)
+
+
+@dag(schedule=None, params={"opportunity_uuids": Param([], type="array")}, max_active_tasks=200, default_args=RETRIES)
+def night_waits() -> None:
+    @task
+    def opportunity_uuids(params: Any = None) -> list[str]:
+        return list(params["opportunity_uuids"])
+
+    OpportunityForecastCategorySensor.partial(
+        task_id="wait",
+        target_categories="lost",
+        deferrable=True,
+        poke_interval=INTERVAL,
+    ).expand(opportunity_uuid=opportunity_uuids())
+
+
+@dag(schedule=[WON], default_args=RETRIES, max_active_runs=4)
+def night_won() -> None:
+    @task
+    def changes(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        return [event.extra["payload"] for event in triggering_asset_events[WON]]
+
+    changes()
+
+
+@dag(schedule=None, params={"leads": Param([], type="array")}, default_args=RETRIES)
+def night_creations() -> None:
+    @task
+    def custom_attributes(params: Any = None) -> list[dict[str, str]]:
+        return [{"lead": lead} for lead in params["leads"]]
+
+    CreateOpportunityOperator.partial(
+        task_id="create",
+        customer_uuid="cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
+        opportunity_owner="sales@example.com",
+        pipeline="New Business",
+        pipeline_stage="Discovery",
+        estimated_close_date="2027-03-31",
+        amount_in_cents=35_000,
+        currency="USD",
+    ).expand(custom=custom_attributes())
+
+
+night_waits()
+night_won()
+night_creations()
