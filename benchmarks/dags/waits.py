@@ -1,0 +1,56 @@
+"""The same waits in every mode that a sensor has, a DAG for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, task
+
+from airflow_provider_chartmogul.sandbox.generate import generate
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+
+if TYPE_CHECKING:
+    import requests
+
+WAITS = 40
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule"},
+    "deferrable": {"deferrable": True},
+    "ended_in_the_trigger": {"deferrable": True, "end_from_trigger": True},
+    "started_and_ended_in_the_trigger": {"deferrable": True, "start_from_trigger": True, "end_from_trigger": True},
+}
+# Those of the sandbox with as many.
+UUIDS = [opportunity["uuid"] for _, opportunity in generate(0, WAITS)]
+
+for name, arguments in MODES.items():
+    with DAG(f"wait_{name}", schedule=None, max_active_tasks=WAITS):
+        for number, uuid in enumerate(UUIDS):
+            OpportunityForecastCategorySensor(
+                task_id=f"wait_{number}", opportunity_uuid=uuid, target_categories="won", poke_interval=2, **arguments
+            )
+
+
+with DAG("wait_http_sensor", schedule=None, max_active_tasks=WAITS):
+    from airflow.providers.http.sensors.http import HttpSensor
+
+    def is_won(response: requests.Response) -> bool:
+        return bool(response.json()["forecast_category"] == "won")
+
+    for number, uuid in enumerate(UUIDS):
+        HttpSensor(
+            task_id=f"wait_{number}",
+            endpoint=f"v1/opportunities/{uuid}",
+            response_check=is_won,
+            mode="reschedule",
+            poke_interval=2,
+        )
+
+with DAG("do_nothing", schedule=None, max_active_tasks=WAITS):
+
+    @task
+    def do_nothing() -> None:
+        pass
+
+    for _ in range(WAITS):
+        do_nothing()
