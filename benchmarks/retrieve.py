@@ -60,7 +60,7 @@ def bare(url: str) -> Callable[[], Any]:
     import requests
 
     session = requests.Session()
-    session.auth = ("key", "")
+    session.auth = ("api-key", "")
     return lambda: session.get(f"{url}/v1/opportunities/{UUID}", timeout=30).json()
 
 
@@ -74,7 +74,7 @@ def http_hook(url: str) -> Callable[[], Any]:
 def official(url: str) -> Callable[[], Any]:
     import chartmogul
 
-    config = chartmogul.Config("key")
+    config = chartmogul.Config("api-key")
     config.uri = f"{url}/v1"
     return lambda: vars(chartmogul.Opportunity.retrieve(config, uuid=UUID).get())
 
@@ -176,8 +176,8 @@ def _prepare(url: str, airflow_home: str, certificate: str) -> None:
     theirs = {"conn_type": "http", "schema": address.scheme, "host": address.hostname, "port": address.port}
     os.environ.update(
         AIRFLOW_HOME=airflow_home,
-        AIRFLOW_CONN_CHARTMOGUL_DEFAULT=json.dumps({"conn_type": "chartmogul", "host": url, "password": "key"}),
-        AIRFLOW_CONN_HTTP_DEFAULT=json.dumps({**theirs, "login": "key", "password": ""}),
+        AIRFLOW_CONN_CHARTMOGUL_DEFAULT=json.dumps({"conn_type": "chartmogul", "host": url, "password": "api-key"}),
+        AIRFLOW_CONN_HTTP_DEFAULT=json.dumps({**theirs, "login": "api-key", "password": ""}),
         REQUESTS_CA_BUNDLE=certificate,
     )
 
