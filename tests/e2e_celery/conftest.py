@@ -21,8 +21,8 @@ from tests.secrets_scan import leaks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPPORTUNITIES = 10_000
-"""Fifty pages, which take a triggerer that keeps to its limit half of each five seconds."""
+OPPORTUNITIES = 12_000
+"""Sixty pages: a triggerer that keeps to its limit reads them for three of five seconds, and so two read at once."""
 
 _HOME = pytest.StashKey[Path]()
 _NIGHT = pytest.StashKey[Night]()

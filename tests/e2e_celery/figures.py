@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_chartmogul.sandbox import RecordedRequest
-    from tests.e2e_celery.night import Night
+    from tests.e2e_celery.night import Night, Task
 
-LINES_OF_A_COMPONENT = 60
+LINES_OF_A_COMPONENT = 40
+ERRORS_OF_A_COMPONENT = 20
 LINES_OF_A_TASK = 40
 TASKS_SHOWN = 10
 
@@ -35,16 +36,26 @@ def reads_of_the_list(night: Night) -> list[RecordedRequest]:
     return [one for one in night.requests if one.path == "/v1/opportunities" and "customer_uuid" not in one.query]
 
 
+def during_the_outage(night: Night) -> list[RecordedRequest]:
+    """Return the requests that came while ChartMogul failed."""
+    began, ended = night.outage
+    return [request for request in night.requests if began <= request.at < ended]
+
+
+def outside_the_outage(night: Night) -> list[RecordedRequest]:
+    """Return the requests that came before ChartMogul failed, and after."""
+    began, ended = night.outage
+    return [request for request in night.requests if not began <= request.at < ended]
+
+
 def figures(night: Night) -> Iterator[tuple[str, str]]:
     """Return what a night was like, as names and values."""
     for name, seconds in night.seconds.items():
         yield name, f"{seconds:.0f} s"
     yield "waits taken over", str(night.waits_taken_over)
     yield "components that ended by themselves", ", ".join(night.ended_by_themselves) or "none"
-    tries = Counter(task["try_number"] for task in night.waits)
-    yield "waits by number of tries", ", ".join(f"{count} x {number}" for number, count in sorted(tries.items()))
-    tries = Counter(task["try_number"] for task in night.creations)
-    yield "creations by number of tries", ", ".join(f"{count} x {number}" for number, count in sorted(tries.items()))
+    yield "waits by number of tries", _tries(night.waits)
+    yield "creations by number of tries", _tries(night.creations)
     created = sum(len(night.created_for(lead)) for lead in night.leads)
     asked = sum(len(night.requests_to_create(lead)) for lead in night.leads)
     yield "opportunities created / wanted / requests to create", f"{created} / {len(night.leads)} / {asked}"
@@ -58,27 +69,36 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     yield "requests", str(len(night.requests))
     yield "most requests in a second", str(peak_per_second(night.requests))
     yield "most of them pages of the whole list", str(peak_per_second(reads_of_the_list(night)))
-    statuses = Counter(request.status for request in night.requests)
-    for status, count in sorted(statuses.items(), key=str):
-        yield f"answered with {status or 'nothing'}", str(count)
+    for name, requests in (("in the outage", during_the_outage(night)), ("otherwise", outside_the_outage(night))):
+        statuses = Counter(str(request.status or "not") for request in requests)
+        yield (
+            f"requests answered {name}",
+            ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items())),
+        )
+
+
+def _tries(tasks: list[Task]) -> str:
+    tries = Counter(task.try_number for task in tasks)
+    return ", ".join(f"{count} in try {number}" for number, count in sorted(tries.items()))
 
 
 def what_failed(home: Path) -> Iterator[tuple[Path, str]]:
     """Return the files that tell of failures, each with its end."""
     logs = home / "logs"
     for file in sorted(logs.glob("*.log")):
-        yield file, _end_of(file, LINES_OF_A_COMPONENT)
+        errors = [line for line in _lines_of(file) if "[error " in line or "[critical " in line]
+        yield file, "\n".join([*errors[-ERRORS_OF_A_COMPONENT:], "...", *_lines_of(file)[-LINES_OF_A_COMPONENT:]])
     failed = [file for file in sorted(logs.glob("dag_id=*/**/*.log")) if _tells_of_an_error(file)]
     for file in failed[:TASKS_SHOWN]:
-        yield file, _end_of(file, LINES_OF_A_TASK)
+        yield file, "\n".join(_lines_of(file)[-LINES_OF_A_TASK:])
 
 
-def _end_of(file: Path, lines: int) -> str:
-    return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+def _lines_of(file: Path) -> list[str]:
+    return file.read_text(errors="replace").splitlines()
 
 
 def _tells_of_an_error(file: Path) -> bool:
-    return any(_level(line) in ("error", "critical") for line in file.read_text(errors="replace").splitlines())
+    return any(_level(line) in ("error", "critical") for line in _lines_of(file))
 
 
 def _level(line: str) -> str:

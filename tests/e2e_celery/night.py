@@ -34,6 +34,16 @@ SECONDS_OF_A_CREATION = 15
 
 
 @dataclass
+class Task:
+    """How a task ended, and what it returned."""
+
+    task_id: str
+    state: str
+    try_number: int
+    returned: Any
+
+
+@dataclass
 class Night:
     """
     What there is to tell the next morning.
@@ -41,22 +51,37 @@ class Night:
     :param waited_for: the opportunities that the waits are about, each of which became lost
     :param won: the opportunities that became won, with what happened at the time
     :param leads: the opportunities that were to be created, by what tells them apart, with what happened at the time
+    :param lead_of_the_dead: the one whose task was killed after its request to create had arrived
+    :param outage: when ChartMogul failed, in seconds of ``time.monotonic()``
     """
 
     waited_for: list[str] = field(default_factory=list)
     won: dict[str, str] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
+    lead_of_the_dead: str = ""
+    outage: tuple[float, float] = (0.0, 0.0)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    waits: list[dict[str, Any]] = field(default_factory=list)
-    waits_returned: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    creations: list[dict[str, Any]] = field(default_factory=list)
-    creations_returned: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
     opportunities: list[dict[str, Any]] = field(default_factory=list)
     requests: list[RecordedRequest] = field(default_factory=list)
     ended_by_themselves: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     waits_taken_over: int = 0
+
+    @property
+    def waits(self) -> list[Task]:
+        """The two hundred waits."""
+        return [task for task in self.tasks if task.task_id == "wait"]
+
+    @property
+    def creations(self) -> list[Task]:
+        """The tasks that create an opportunity."""
+        return [task for task in self.tasks if task.task_id == "create"]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the runs that the watcher started were told."""
+        return [event for task in self.tasks if task.task_id == "changes" for event in task.returned or ()]
 
     def created_for(self, lead: str) -> list[dict[str, Any]]:
         """Return the opportunities that were created for a lead."""
@@ -99,9 +124,11 @@ class _Story:
     def kill_a_worker(self) -> None:
         self._answer_creations_late()
         leads = self._create(4)
-        (first, *_) = self._until(lambda: [one for one in leads if self._is_being_created(one)], "one is being created")
+        (lead, *_) = self._until(lambda: [one for one in leads if self._is_being_created(one)], "one is being created")
         self._change(wins=1)
-        self._cluster.kill(worker := self._cluster.worker_of(self._process_that_creates(first)))
+        worker = self._cluster.worker_of(self._process_that_creates(lead))
+        self._cluster.kill(worker)
+        self.night.lead_of_the_dead = lead
         self._cluster.start(worker)
 
     def kill_a_triggerer(self) -> None:
@@ -133,6 +160,7 @@ class _Story:
         self._until(self._is_healthy, "Airflow has recovered")
 
     def let_chartmogul_fail(self) -> None:
+        began = time.monotonic()
         self._sandbox.fail(Fault("status", status=503, times=None))
         self._create(2)
         self._change(waits=CHANGES_A_FAULT // 2, wins=1)
@@ -142,6 +170,7 @@ class _Story:
         self._watch_for(SECONDS_OF_OUTAGE / 2)
         self._sandbox.clear_faults()
         self._sandbox.start()
+        self.night.outage = (began, time.monotonic())
 
     def see_the_rest(self) -> None:
         self._change(waits=NUMBER_OF_WAITS, wins=2)
@@ -154,26 +183,16 @@ class _Story:
         for dag_id in (WAITS, WATCH, CREATIONS):
             for run in self._runs.of(dag_id):
                 night.runs.append(run)
-                for task in self._runs.tasks(dag_id, run["dag_run_id"]):
-                    self._write_down(dag_id, task)
+                night.tasks += [self._task(dag_id, task) for task in self._runs.tasks(dag_id, run["dag_run_id"])]
         night.opportunities = self._sandbox.opportunities
         night.requests = self._sandbox.requests
         night.ended_by_themselves = self._cluster.restarts
 
-    def _write_down(self, dag_id: str, task: dict[str, Any]) -> None:
-        night = self.night
+    def _task(self, dag_id: str, task: dict[str, Any]) -> Task:
         returned = None
         if task["state"] == "success":
             returned = self._runs.xcom(dag_id, task["dag_run_id"], task["task_id"], map_index=task["map_index"])
-        match task["task_id"]:
-            case "wait":
-                night.waits.append(task)
-                night.waits_returned += [returned] if returned else []
-            case "changes":
-                night.events += returned or []
-            case "create":
-                night.creations.append(task)
-                night.creations_returned += [returned] if returned else []
+        return Task(task["task_id"], task["state"], task["try_number"], returned)
 
     def _until(self, condition: Callable[[], Any], what: str, *, seconds: float = 180) -> Any:
         def look() -> Any:

@@ -40,8 +40,10 @@ class Postgres:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run("pg_ctl", "stop", "--mode=immediate")
-        shutil.rmtree(self._folder)
+        try:
+            self._run("pg_ctl", "stop", "--mode=immediate")
+        finally:
+            shutil.rmtree(self._folder)
 
     def restart(self) -> None:
         """Cut all connections off, and start anew from what is on the disk, as after a crash."""
