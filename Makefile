@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench-waiting bench-export e2e e2e-of e2e-celery e2e-browser e2e-browser-of lint format airflow docs dist clean
+.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -46,11 +46,12 @@ e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis 
 	@scripts/ensure_installed postgresql redis-server
 	$(BIN)/python -m pytest tests/e2e_celery $(ARGS)
 
-bench-waiting: $(VENV)/.benchmark ## measure what deferred waits cost, beside HttpEventTrigger (ARGS=--smoke)
-	$(BIN)/python -m benchmarks.waiting $(ARGS)
+bench: $(VENV)/.benchmark ## compare with what one would use instead; 15 minutes, alone on the machine (ARGS=--smoke)
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-export: $(VENV)/.test ## compare an export of a million opportunities with other ways (ARGS=--smoke)
-	$(BIN)/python benchmarks/export.py $(ARGS)
+# One question at a time: bench-parse, bench-retrieve, bench-export, bench-waiting, bench-watching, bench-airflow-cost.
+bench-%: $(VENV)/.benchmark
+	$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 e2e-browser: ## look at the web page with a browser: the form of 2.11, 3.1 and 3.3, and a run (ARGS=--save-screenshots)
 	@scripts/ensure_installed chromium

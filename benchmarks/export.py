@@ -2,42 +2,43 @@
 Measure an export to a local file, beside a bare requests loop that writes the same lines and the official client.
 
 The server is a process of its own that sends pages it has made before, as fast as it can. Each export runs in a new
-process; they take turns, so that what else the machine does hits all alike.
+process, forked from one that has Airflow imported, as a task's is.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import filecmp
 import json
-import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_provider_chartmogul.sandbox.generate import generate
+from benchmarks.harness.listing import PAGE_SIZE, ListOf
+from benchmarks.harness.network import AnsweringServer
+from benchmarks.harness.plot import Line, Plot
+from benchmarks.harness.processes import in_new_process
+from benchmarks.harness.report import Answer, InShort, main, progress, table
+from benchmarks.harness.rounds import interleaved, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
-PAGE_SIZE = 200
-DIFFERENT_PAGES = 50
+COMMAND = "make bench-export"
+DIFFERENT = 10_000
 OURS, BARE, OFFICIAL = "this provider", "bare requests loop", "official client"
+GROWTH = (10, 100, 1_000, 10_000, 100_000)
+LARGEST = {OURS: GROWTH[-1], BARE: GROWTH[-1], OFFICIAL: 10_000}
 MOST_MEMORY = 30 * 1024 * 1024
-LEAST_SPEED = 0.9  # of the bare loop's
+MOST_TIME_PER_PAGE = 1.1  # of the bare loop's
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Measured:
 def ours(url: str, path: Path) -> Callable[[], object]:
     from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
-    connection = {"conn_type": "chartmogul", "host": url, "password": "key"}
+    connection = {"conn_type": "chartmogul", "host": url, "password": "api-key"}
     os.environ["AIRFLOW_CONN_CHARTMOGUL_DEFAULT"] = json.dumps(connection)
     operator = ChartMogulToObjectStorageOperator(task_id="export", path=str(path))
     return lambda: operator.execute({})
@@ -76,7 +77,7 @@ def bare(url: str, path: Path) -> Callable[[], object]:
     import requests
 
     session = requests.Session()
-    session.auth = ("key", "")
+    session.auth = ("api-key", "")
 
     def export() -> None:
         query: dict[str, Any] = {"per_page": PAGE_SIZE}
@@ -94,7 +95,7 @@ def bare(url: str, path: Path) -> Callable[[], object]:
 def official(url: str, path: Path) -> Callable[[], object]:
     import chartmogul
 
-    config = chartmogul.Config("key")
+    config = chartmogul.Config("api-key")
     config.uri = f"{url}/v1"
 
     def export() -> None:
@@ -113,130 +114,102 @@ def official(url: str, path: Path) -> Callable[[], object]:
 EXPORTS: dict[str, Callable[[str, Path], Callable[[], object]]] = {OURS: ours, BARE: bare, OFFICIAL: official}
 
 
-def main() -> int:
-    """Run the benchmark and print its table; return 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(description="Compare exports of many opportunities.")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="how many opportunities (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each export runs (default: %(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="only see that it works, in less than half a minute")
-    options = parser.parse_args()
-    rows, rounds = (20_000, 1) if options.smoke else (options.rows, options.rounds)
-    results: dict[str, list[Measured]] = {name: [] for name in EXPORTS}
-    context = multiprocessing.get_context("spawn")
+def answer(is_smoke: bool, rows: int = 300_000, rounds: int = 3) -> Answer:  # noqa: FBT001  # from the command line
+    """
+    Export in every way.
+
+    :param rows: how many opportunities
+    :param rounds: how often each way has its turn
+    """
+    if is_smoke:
+        rows, rounds = 20_000, 1
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(rounds):
-            for name, measured in results.items():
-                # The official client takes so long that a part has to do.
-                part = max(rows // 20, PAGE_SIZE) if name == OFFICIAL else rows
-                measured.append(in_new_process(context, name, part, Path(folder)))
-                print(f"round {number + 1}, {name}: {measured[-1].speed:,.0f} rows/s", file=sys.stderr, flush=True)
-            if not filecmp.cmp(Path(folder) / OURS, Path(folder) / BARE, shallow=False):
-                raise RuntimeError("This provider and the bare loop wrote different lines.")
-    return report(results, is_smoke=options.smoke)
+        results = interleaved(rounds, {name: _exporting(name, _part(name, rows), Path(folder)) for name in EXPORTS})
+        if not filecmp.cmp(Path(folder) / OURS, Path(folder) / BARE, shallow=False):
+            raise RuntimeError("This provider and the bare loop wrote different lines.")
+        sizes = GROWTH[:2] if is_smoke else GROWTH
+        growth = {
+            name: [(size, _exporting(name, size, Path(folder))().seconds) for size in sizes if size <= LARGEST[name]]
+            for name in EXPORTS
+        }
+    speeds = {name: [one.speed for one in measured] for name, measured in results.items()}
+    times_per_page = {name: ratio(speeds[BARE], speed) for name, speed in speeds.items()}
+    medians = {name: statistics.median(speed) for name, speed in speeds.items()}
+    memory = {name: max(one.memory for one in measured) for name, measured in results.items()}
+    goals = times_per_page[OURS] <= MOST_TIME_PER_PAGE and memory[OURS] <= MOST_MEMORY
+    verdict = "Too short to tell anything." if is_smoke else "Met." if goals else "MISSED."
+    return Answer(
+        title="What an export takes",
+        body="\n\n".join(
+            [
+                table(
+                    ["export", "rows", "rows/s, median", "time per page, of the bare loop's", "memory added"],
+                    [
+                        [
+                            name,
+                            f"{measured[0].rows:,}",
+                            f"{medians[name]:,.0f}",
+                            f"{times_per_page[name]:.2f}",
+                            f"{memory[name] / 1024**2:.1f} MB",
+                        ]
+                        for name, measured in results.items()
+                    ],
+                ),
+                f"Goals ({MOST_TIME_PER_PAGE} times the bare loop's time, {MOST_MEMORY // 1024**2} MB): {verdict}",
+            ]
+        ),
+        in_short=InShort(
+            "export, rows/s",
+            f"{medians[OURS]:,.0f}",
+            f"{medians[OFFICIAL]:,.0f} (official client)",
+            f"{ratio(speeds[OURS], speeds[OFFICIAL]):.0f}",
+        ),
+        plots=[
+            Plot(
+                name="export",
+                title="Export: time for all opportunities",
+                across="opportunities",
+                up="seconds",
+                lines=[Line(name, points) for name, points in growth.items()],
+            )
+        ],
+    )
 
 
-def in_new_process(context: multiprocessing.context.SpawnContext, name: str, rows: int, folder: Path) -> Measured:
-    """Run an export against a new server, each in a process of its own."""
-    pipe, servers_end = context.Pipe()
-    server = context.Process(target=serve, args=(servers_end, rows), daemon=True)
-    server.start()
-    try:
-        url = pipe.recv()
-        pipe, exports_end = context.Pipe()
-        export = context.Process(target=measure, args=(exports_end, name, url, folder / name, rows))
-        export.start()
-        exports_end.close()
-        measured: Measured = pipe.recv()
-        export.join()
+def _part(name: str, rows: int) -> int:
+    # The official client takes so long that a part has to do.
+    return max(rows // 20, PAGE_SIZE) if name == OFFICIAL else rows
+
+
+def _exporting(name: str, rows: int, folder: Path) -> Callable[[], Measured]:
+    def export() -> Measured:
+        with AnsweringServer(ListOf(rows, different=DIFFERENT)) as server:
+            measured: Measured = in_new_process(measure, name, server.url, folder / name, rows)
+        progress(f"export, {rows:,} rows, {name}: {measured.speed:,.0f} rows/s")
         return measured
-    finally:
-        server.kill()
-        server.join()
+
+    return export
 
 
-def measure(pipe: Connection, name: str, url: str, path: Path, rows: int) -> None:
-    with tempfile.TemporaryDirectory() as airflow_home:
-        os.environ["AIRFLOW_HOME"] = airflow_home
-        os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
-        export = EXPORTS[name](url, path)
-        before = psutil.Process().memory_info().rss
-        start = time.perf_counter()
-        export()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def measure(name: str, url: str, path: Path, rows: int) -> Measured:
+    """Export, in a process of its own."""
+    export = EXPORTS[name](url, path)
+    before = psutil.Process().memory_info().rss
+    start = time.perf_counter()
+    export()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     with path.open("rb") as file:
         written = sum(1 for _ in file)
     if written != rows:
         raise RuntimeError(f"{name} wrote {written} rows of {rows}.")
-    pipe.send(Measured(rows, seconds, max(0, peak - before)))
-
-
-def serve(pipe: Connection, rows: int) -> None:
-    pages = make_pages()
-    last = (rows - 1) // PAGE_SIZE
-
-    class Answering(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = cast("asyncio.Transport", transport)
-            self.received = b""
-
-        def data_received(self, data: bytes) -> None:
-            self.received += data
-            while b"\r\n\r\n" in self.received:
-                head, _, self.received = self.received.partition(b"\r\n\r\n")
-                target = urlsplit(head.split(b" ", 2)[1].decode())
-                number = int(parse_qs(target.query).get("cursor", ["0"])[0])
-                has_more = "true" if number < last else "false"
-                entries = pages[number % DIFFERENT_PAGES]
-                body = b'{"entries":[%b],"cursor":"%d","has_more":%b}' % (entries, number + 1, has_more.encode())
-                head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-                self.transport.write(head + body)
-
-    async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
-        host, port = server.sockets[0].getsockname()
-        pipe.send(f"http://{host}:{port}")
-        await server.serve_forever()
-
-    asyncio.run(run())
-
-
-def make_pages() -> list[bytes]:
-    entries = [
-        json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-        for _, fields in generate(0, DIFFERENT_PAGES * PAGE_SIZE)
-    ]
-    return [b",".join(entries[start : start + PAGE_SIZE]) for start in range(0, len(entries), PAGE_SIZE)]
-
-
-def report(results: dict[str, list[Measured]], *, is_smoke: bool) -> int:
-    print(
-        f"Airflow {version('apache-airflow')}, chartmogul {version('chartmogul')}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores\n"
-    )
-    print("| export | rows | rows/s, median | pages/s | of the bare loop's speed, in the same round | memory added |")
-    print("|---|--:|--:|--:|--:|--:|")
-    ratios = {}
-    for name, measured in results.items():
-        in_round = [ours.speed / bare.speed for ours, bare in zip(measured, results[BARE], strict=True)]
-        ratios[name] = statistics.median(in_round)
-        speed = statistics.median(one.speed for one in measured)
-        memory = max(one.memory for one in measured)
-        print(
-            f"| {name} | {measured[0].rows:,} | {speed:,.0f} | {speed / PAGE_SIZE:,.0f} "
-            f"| {ratios[name]:.2f} ({min(in_round):.2f} to {max(in_round):.2f}) | {memory / 1024**2:.1f} MB |"
-        )
-    if is_smoke:
-        print("\nA smoke run is too short to tell anything.")
-        return 0
-    memory = max(one.memory for one in results[OURS])
-    is_good = ratios[OURS] >= LEAST_SPEED and memory <= MOST_MEMORY
-    print(
-        f"\nGoals, {LEAST_SPEED} of the bare loop's speed and {MOST_MEMORY // 1024**2} MB: "
-        f"{'met' if is_good else 'MISSED'}."
-    )
-    return 0 if is_good else 1
+    return Measured(rows, seconds, max(0, peak - before))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    sys.exit(main(COMMAND, __doc__, lambda is_smoke: answer(is_smoke, options.rows, options.rounds)))

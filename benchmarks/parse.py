@@ -8,13 +8,13 @@ file in a new process, every half minute by default, so this is paid about 2,900
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from typing import NamedTuple
 
+from benchmarks.harness.processes import own_airflow_home
 from benchmarks.harness.report import Answer, InShort, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
 
@@ -57,12 +57,10 @@ class Import(NamedTuple):
 def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line says, and nothing else
     """Import each provider in turn."""
     progress("imports ...")
-    with tempfile.TemporaryDirectory() as airflow_home:
-        environment = {**os.environ, "AIRFLOW_HOME": airflow_home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        measurements = {name: lambda modules=modules: _import(modules, environment) for name, modules in MODULES.items()}
-        interleaved(1, measurements)  # compiles what is not compiled yet
-        imports = interleaved(1 if is_smoke else ROUNDS, measurements)
+    own_airflow_home()
+    measurements = {name: partial(_import, modules) for name, modules in MODULES.items()}
+    interleaved(1, measurements)  # compiles what is not compiled yet
+    imports = interleaved(1 if is_smoke else ROUNDS, measurements)
     seconds = {name: [one.seconds for one in found] for name, found in imports.items()}
     milliseconds = {name: f"{statistics.median(found) * 1000:.1f} ms" for name, found in seconds.items()}
     share = {name: f"{ratio(seconds[OURS], found):.1%}" for name, found in seconds.items()}
@@ -79,10 +77,8 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
     )
 
 
-def _import(modules: list[str], environment: dict[str, str]) -> Import:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *modules], env=environment, capture_output=True, text=True, check=True
-    )
+def _import(modules: list[str]) -> Import:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *modules], capture_output=True, text=True, check=True)
     return Import(*json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ def make_answer() -> Callable[[str], bytes]:
 # Each returns what retrieves the opportunity once.
 
 
-def ours(url: str) -> Callable[[], Any]:
+def ours(_url: str) -> Callable[[], Any]:
     from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
     hook = ChartMogulHook()
@@ -64,7 +65,7 @@ def bare(url: str) -> Callable[[], Any]:
     return lambda: session.get(f"{url}/v1/opportunities/{UUID}", timeout=30).json()
 
 
-def http_hook(url: str) -> Callable[[], Any]:
+def http_hook(_url: str) -> Callable[[], Any]:
     from airflow.providers.http.hooks.http import HttpHook
 
     hook = HttpHook(method="GET")
@@ -118,13 +119,15 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
                 with AnsweringServer(
                     make_answer, round_trip=round_trip, certificate=certificate if with_tls else None
                 ) as server:
-                    context = (server.url, folder, str(certificate))
-                    first = {client: lambda client=client: in_new_process(first_call, client, *context) for client in CLIENTS}
+                    settings = _environment(server.url, certificate)
+                    first = {
+                        client: partial(in_new_process, first_call, client, settings, server.url) for client in CLIENTS
+                    }
                     cases.append(
                         Case(
                             network,
                             interleaved(1 if is_smoke else FIRST_CALLS, first),
-                            in_new_process(later_calls, 2 if is_smoke else calls, *context),
+                            in_new_process(later_calls, 2 if is_smoke else calls, settings, server.url),
                         )
                     )
     far = cases[-1].later
@@ -143,21 +146,21 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
     )
 
 
-def first_call(client: str, url: str, airflow_home: str, certificate: str) -> float:
+def first_call(client: str, environment: dict[str, str], url: str) -> float:
     """Return the seconds from nothing to the opportunity."""
-    _prepare(url, airflow_home, certificate)
+    os.environ.update(environment)
     start = time.perf_counter()
     _check(CLIENTS[client](url)())
     return time.perf_counter() - start
 
 
-def later_calls(rounds: int, url: str, airflow_home: str, certificate: str) -> dict[str, list[float]]:
+def later_calls(rounds: int, environment: dict[str, str], url: str) -> dict[str, list[float]]:
     """Return the seconds of calls that take turns."""
-    _prepare(url, airflow_home, certificate)
+    os.environ.update(environment)
     retrieves = {client: make(url) for client, make in CLIENTS.items()}
     for retrieve in retrieves.values():
         _check(retrieve())
-    return interleaved(rounds, {client: lambda call=call: _timed(call) for client, call in retrieves.items()})
+    return interleaved(rounds, {client: partial(_timed, call) for client, call in retrieves.items()})
 
 
 def _timed(call: Callable[[], Any]) -> float:
@@ -171,15 +174,14 @@ def _check(opportunity: dict[str, Any]) -> None:
         raise RuntimeError("That is not the opportunity.")
 
 
-def _prepare(url: str, airflow_home: str, certificate: str) -> None:
+def _environment(url: str, certificate: Path) -> dict[str, str]:
     address = urlsplit(url)
     theirs = {"conn_type": "http", "schema": address.scheme, "host": address.hostname, "port": address.port}
-    os.environ.update(
-        AIRFLOW_HOME=airflow_home,
-        AIRFLOW_CONN_CHARTMOGUL_DEFAULT=json.dumps({"conn_type": "chartmogul", "host": url, "password": "api-key"}),
-        AIRFLOW_CONN_HTTP_DEFAULT=json.dumps({**theirs, "login": "api-key", "password": ""}),
-        REQUESTS_CA_BUNDLE=certificate,
-    )
+    return {
+        "AIRFLOW_CONN_CHARTMOGUL_DEFAULT": json.dumps({"conn_type": "chartmogul", "host": url, "password": "api-key"}),
+        "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps({**theirs, "login": "api-key", "password": ""}),
+        "REQUESTS_CA_BUNDLE": str(certificate),
+    }
 
 
 if __name__ == "__main__":

@@ -27,18 +27,17 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.harness.listing import PAGE_SIZE, ListOf
 from benchmarks.harness.network import AnsweringServer
 from benchmarks.harness.plot import Line, Plot
-from benchmarks.harness.processes import in_new_process
+from benchmarks.harness.processes import in_new_process, own_airflow_home
 from benchmarks.harness.report import Answer, InShort, main, progress, table
-from benchmarks.harness.server import REQUESTS_PER_SECOND, Server
+from benchmarks.harness.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
 COMMAND = "make bench-watching"
-PAGE_SIZE = 200
 SECONDS_BETWEEN_EVENTS = 5  # our trigger sends events in batches, at most so far apart
 OURS, LISTING = "this provider", "a DAG that lists and compares"
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
@@ -109,11 +108,16 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
             [
                 table(columns, [result.row(name, scene) for name, result in results.items()]),
                 table(
-                    ["opportunities", "requests per look", *(f"CPU per look, {name}" for name in (OURS, LISTING)), "ratio"],
+                    [
+                        "opportunities",
+                        "requests per look",
+                        *(f"CPU per look, {name}" for name in (OURS, LISTING)),
+                        "ratio",
+                    ],
                     [
                         [
                             f"{size:,}",
-                            f"{_pages(size)}",
+                            f"{ListOf(size).pages}",
                             f"{looks[OURS] * 1000:,.1f} ms",
                             f"{looks[LISTING] * 1000:,.1f} ms",
                             f"{looks[OURS] / looks[LISTING]:.2f}",
@@ -147,7 +151,8 @@ def _watch_in_both_ways(scene: Scene) -> dict[str, Watched]:
         servers = {name: stack.enter_context(Server(scene.opportunities)) for name in (OURS, LISTING)}
         context = multiprocessing.get_context("spawn")
         pipe, watchers_end = context.Pipe()
-        environment = _environment(servers[OURS].url, servers[OURS].api_key, folder)
+        own_airflow_home()
+        environment = _environment(servers[OURS].url, servers[OURS].api_key)
         watcher = context.Process(target=watch, args=(watchers_end, environment, scene.interval), daemon=True)
         watcher.start()
         stack.callback(watcher.join)
@@ -268,7 +273,7 @@ def list_and_compare(url: str, api_key: str, path: str) -> tuple[list[str], floa
 def _cpu_of_a_look(opportunities: int, rounds: int) -> dict[str, float]:
     """Return the seconds of computing that one look at all opportunities takes, in each way."""
     with tempfile.TemporaryDirectory() as folder, AnsweringServer(ListOf(opportunities)) as server:
-        environment = _environment(server.url, "api-key", folder, max_requests_per_second=10_000)
+        environment = _environment(server.url, "api-key", max_requests_per_second=10_000)
         file = str(Path(folder) / "opportunities.json")
         listing = [in_new_process(list_and_compare, server.url, "api-key", file)[1] for _ in range(rounds + 1)]
         ours = in_new_process(cpu_of_our_looks, environment, rounds)
@@ -299,40 +304,9 @@ async def _cpu_of_our_looks(rounds: int) -> float:
         return (time.process_time() - began_at) / rounds
 
 
-@dataclass(frozen=True)
-class ListOf:
-    """Make the answers of a list of so many opportunities."""
-
-    opportunities: int
-
-    def __call__(self) -> Callable[[str], bytes]:
-        """Return what answers a page of the list."""
-        from airflow_provider_chartmogul.sandbox.generate import generate
-
-        pages = list(_batches([fields for _, fields in generate(0, self.opportunities)]))
-        bodies = [
-            json.dumps({"entries": page, "cursor": f"{number + 1}", "has_more": number + 1 < len(pages)}).encode()
-            for number, page in enumerate(pages)
-        ]
-        return lambda target: bodies[int(target.partition("cursor=")[2] or 0)]
-
-
-def _batches(entries: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(entries), PAGE_SIZE):
-        yield entries[start : start + PAGE_SIZE]
-
-
-def _pages(opportunities: int) -> int:
-    return -(-opportunities // PAGE_SIZE)
-
-
-def _environment(url: str, api_key: str, airflow_home: str, **extra: float) -> dict[str, str]:
+def _environment(url: str, api_key: str, **extra: float) -> dict[str, str]:
     connection = {"conn_type": "chartmogul", "host": url, "password": api_key, "extra": extra}
-    return {
-        "AIRFLOW_HOME": airflow_home,
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-        "AIRFLOW_CONN_CHARTMOGUL_DEFAULT": json.dumps(connection),
-    }
+    return {"AIRFLOW_CONN_CHARTMOGUL_DEFAULT": json.dumps(connection)}
 
 
 if __name__ == "__main__":

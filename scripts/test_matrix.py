@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from isolation import REPOSITORY
+from readme_block import write_block
 
 README = REPOSITORY / "README.md"
 BEGIN = "<!-- compatibility: written by `make test-matrix ARGS=--write` -->"
@@ -160,11 +161,7 @@ def write_table(results: list[Result]) -> None:
         for airflow in dict.fromkeys(cell.airflow for cell in reversed(CELLS))
     ]
     table = "\n".join(f"| {' | '.join(row)} |".replace("|  ", "| ") for row in rows)
-    text = README.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{README.name} needs these two lines: {BEGIN} and {END}")
-    before, rest = text.split(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}")
+    write_block(README, BEGIN, END, table)
 
 
 def main() -> int:

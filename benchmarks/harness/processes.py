@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ _PRELOADED = "benchmarks.harness.what_airflow_has_imported"
 
 def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
     """Call a function of a module in a new process; return what it returns."""
+    own_airflow_home()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PRELOADED])
     pipe, childs_end = context.Pipe(duplex=False)
@@ -27,6 +30,14 @@ def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
         raise RuntimeError(f"{function.__name__} failed; see above.") from None
     finally:
         process.join()
+
+
+@functools.cache
+def own_airflow_home() -> tempfile.TemporaryDirectory[str]:
+    """Give the processes that this one starts an Airflow that finds nothing and says little."""
+    folder = tempfile.TemporaryDirectory(prefix="chartmogul-benchmark-")
+    os.environ.update(AIRFLOW_HOME=folder.name, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
+    return folder
 
 
 def _call(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
