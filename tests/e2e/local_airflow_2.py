@@ -33,8 +33,6 @@ class LocalAirflow2(LocalAirflow):
         return {
             "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
             "CORE__EXECUTOR": "LocalExecutor",
-            # Else each DAG with a schedule runs as soon as it is there.
-            "SCHEDULER__USE_JOB_SCHEDULE": "False",
             "WEBSERVER__BASE_URL": self.url,
             "WEBSERVER__CONFIG_FILE": str(REPOSITORY / "tests/e2e/webserver_config_2.py"),
             "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from local_airflow import LocalAirflow
 
-LINES = 60
+LINES = 50
 TASKS = 5
+
+# The tests' own requests would leave no room for anything else.
+REQUEST = "/api/v"
 
 
 def report(airflow: LocalAirflow) -> Iterator[tuple[str, str]]:
@@ -24,9 +27,10 @@ def report(airflow: LocalAirflow) -> Iterator[tuple[str, str]]:
         yield path.name, _end_of(path)
     # Without its API server there is no more to learn.
     with contextlib.suppress(requests.RequestException):
-        states = Counter((task["dag_id"], task["task_id"], task["state"]) for task in _tasks(airflow))
-        yield "tasks", "\n".join(f"{count:4} {' '.join(map(str, names))}" for names, count in states.items())
-        for task in [task for task in _tasks(airflow) if task["state"] in ("failed", "up_for_retry")][:TASKS]:
+        tasks = _tasks(airflow)
+        states = Counter(f"{task['dag_id']} {task['task_id']} {task['state']}" for task in tasks)
+        yield "tasks", "\n".join(f"{count:4} {state}" for state, count in sorted(states.items()))
+        for task in [task for task in tasks if task["state"] in ("failed", "up_for_retry")][:TASKS]:
             folder = airflow.logs / f"dag_id={task['dag_id']}/run_id={task['dag_run_id']}/task_id={task['task_id']}"
             if task["map_index"] >= 0:
                 folder /= f"map_index={task['map_index']}"
@@ -42,4 +46,5 @@ def _tasks(airflow: LocalAirflow) -> list[dict[str, Any]]:
 
 
 def _end_of(path: Path) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-LINES:])
+    lines = [line for line in path.read_text(errors="replace").splitlines() if REQUEST not in line]
+    return "\n".join(lines[-LINES:])

@@ -25,7 +25,7 @@ def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
     wait_until(
         lambda: runs.count(dag_id, run_id, state="deferred") == WAITS,
         "all waits are deferred",
-        seconds=400,
+        seconds=900,
     )
     first, second = uuids[: WAITS // 2], uuids[WAITS // 2 :]
     for uuid in first:
@@ -34,7 +34,7 @@ def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
     for uuid in second:
         sandbox.set_opportunity(uuid, forecast_category="lost")
     airflow.start("triggerer")
-    assert runs.outcome(dag_id, run_id, seconds=400) == "success"
+    assert runs.outcome(dag_id, run_id, seconds=900) == "success"
     tasks = runs.tasks(dag_id, run_id, "wait")
     assert [task["state"] for task in tasks] == ["success"] * WAITS
     assert {task["try_number"] for task in tasks} == {1}
