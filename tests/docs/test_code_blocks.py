@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LANGUAGES = {"python", "bash", "console", "json", "text"}
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
+TARGETS |= {f"bench-{path.stem.replace('_', '-')}" for path in REPOSITORY.glob("benchmarks/*.py")}
 VARIABLES = set(re.findall(r"^([A-Z]+) [:?]=", MAKEFILE, re.MULTILINE))
 DAG_IDS = {dag_id for block in BLOCKS for dag_id in re.findall(r'\bDAG\("(\w+)"', block.text)}
 SANDBOX = ["python", "-m", "airflow_provider_chartmogul.sandbox"]

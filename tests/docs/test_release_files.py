@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it comes with Airflow, its types do not
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
+from airflow.triggers.base import BaseTrigger
 
 import airflow_provider_chartmogul
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
@@ -24,6 +27,20 @@ def public_classes(kind: str) -> set[str]:
         for name, value in vars(importlib.import_module(module)).items()
         if isinstance(value, type) and value.__module__ == module and not name.startswith("_")
     }
+
+
+def test_provider_info_names_each_module_that_users_import() -> None:
+    named = {name.rpartition(".")[0] for kind in KINDS for name in public_classes(kind)}
+    package = Path(airflow_provider_chartmogul.__file__).parent
+    modules = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for kind in KINDS
+        for path in package.glob(f"{kind}/*.py")
+    }
+    bases = (BaseHook, BaseOperator, BaseTrigger)
+    for module in modules - named:
+        for value in vars(importlib.import_module(module)).values():
+            assert not (isinstance(value, type) and issubclass(value, bases) and value.__module__ == module), value
 
 
 @pytest.mark.parametrize("kind", KINDS)
