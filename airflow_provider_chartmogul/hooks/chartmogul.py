@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_chartmogul.connection import ConnectionSettings
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidResponseError,
@@ -23,7 +22,6 @@ from airflow_provider_chartmogul.exceptions import (
     error_from_response,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks.pages import Pages
 from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
 from airflow_provider_chartmogul.opportunity_request import change_body, creation_body
@@ -34,12 +32,15 @@ if TYPE_CHECKING:
 
     import requests
 
+    from airflow_provider_chartmogul.connection import ConnectionSettings
+    from airflow_provider_chartmogul.hooks.pages import Pages
     from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 60.0  # seconds
-_ENDPOINT = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*")
+# Compiled at first use, since a DAG file has none.
+_ENDPOINT = r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*"
 
 
 class ChartMogulHook(BaseHook):
@@ -102,7 +103,7 @@ class ChartMogulHook(BaseHook):
     @cached_property
     def settings(self) -> ConnectionSettings:
         """What the Airflow connection says, looked up at first use."""
-        return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
+        return self._look_up_settings()
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -123,10 +124,15 @@ class ChartMogulHook(BaseHook):
 
     def reconnect(self) -> ConnectionSettings:
         """Look the connection up anew and use it from the next request on; return what it says."""
-        settings = ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
+        settings = self._look_up_settings()
         self.close()
         self.settings, self._session = settings, new_session(settings)
         return settings
+
+    def _look_up_settings(self) -> ConnectionSettings:
+        from airflow_provider_chartmogul.connection import ConnectionSettings
+
+        return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
     def close(self) -> None:
         """Close the session; the next request opens another."""
@@ -150,7 +156,7 @@ class ChartMogulHook(BaseHook):
         :param json: request body
         :raises ValueError: if the endpoint is not a plain path
         """
-        if not _ENDPOINT.fullmatch(endpoint):
+        if not re.fullmatch(_ENDPOINT, endpoint):
             raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
         method = method.upper()
         body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
@@ -176,6 +182,8 @@ class ChartMogulHook(BaseHook):
         :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
         :param params: query parameters; ``per_page`` is 200 unless given
         """
+        from airflow_provider_chartmogul.hooks.pages import Pages
+
         return Pages(self.request, endpoint, params)
 
     def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:

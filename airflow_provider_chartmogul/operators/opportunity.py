@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_chartmogul.create_once import create_opportunity_once
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, permanent_errors_fail_without_retry
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
@@ -236,6 +235,8 @@ class CreateOpportunityOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the opportunity, or find the one that an earlier try created."""
+        from airflow_provider_chartmogul.create_once import create_opportunity_once
+
         with permanent_errors_fail_without_retry():
             opportunity = create_opportunity_once(
                 ChartMogulHook(self.chartmogul_conn_id),
