@@ -54,7 +54,8 @@ def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield airflow
         owners = [opportunity["owner"] for opportunity in sandbox.opportunities]
         database = f"sqlite:///{airflow.home}/airflow.db"
-        assert leaks(sandbox.api_key, owners, home=airflow.home, database=database, fernet_key=fernet_key) == []
+        found = leaks(sandbox.api_key, owners, home=airflow.home, database=database, fernet_key=fernet_key)
+        assert not found, "\n".join(found)
 
 
 @pytest.fixture
