@@ -14,9 +14,7 @@ Leave the machine alone meanwhile: a process that has to wait for a processor lo
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import random
 import statistics
 import sys
@@ -24,15 +22,14 @@ import tempfile
 import time
 from base64 import b64encode
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
-
-from benchmarks.harness.server import Server
+from benchmarks.harness.plot import Line, Plot
+from benchmarks.harness.report import Answer, InShort, main, progress, table
+from benchmarks.harness.server import REQUESTS_PER_SECOND, Server
 from benchmarks.harness.triggerer import DATE_TIME_TRIGGER, HTTP_EVENT_TRIGGER, OURS, Job, Measured, Triggerer
 
+COMMAND = "make bench-waiting"
 OPPORTUNITIES = 10_000
 CHANGES = 20
 
@@ -55,8 +52,8 @@ class Run:
 
 
 RUNS = [
-    Run(OURS, 1, 2, 5),
-    Run(HTTP_EVENT_TRIGGER, 1, 2, 5),
+    Run(OURS, 10, 2, 5),
+    Run(HTTP_EVENT_TRIGGER, 10, 2, 5),
     Run(OURS, 100, 5, 3),
     Run(HTTP_EVENT_TRIGGER, 100, 5, 3),
     Run(OURS, 1_000, 5, 2),
@@ -92,14 +89,19 @@ class Result:
         """Seconds of computing per wait and interval."""
         return self.measured.cpu / self.run.waits / self.run.intervals
 
-    def row(self) -> str:
-        """Return the result as a row of a Markdown table."""
+    @property
+    def requests_per_interval(self) -> float:
+        """Requests to the account, in each interval."""
+        return self.requests / self.run.intervals
+
+    def row(self) -> list[str]:
+        """Return the result as a row of a table."""
         run, measured = self.run, self.measured
-        cells = [
+        return [
             run.trigger,
             f"{run.waits:,}",
             f"{run.interval:g} s",
-            f"{self.requests / run.intervals:,.0f}",
+            f"{self.requests_per_interval:,.0f}",
             f"{self.refused}",
             f"{measured.longest_block * 1000:.0f} ms",
             f"{measured.longest_collection_before * 1000:.0f} ms",
@@ -110,38 +112,69 @@ class Result:
             f"{statistics.median(self.delays):.1f} s" if self.delays else "",
             f"{max(self.delays):.1f} s" if self.delays else "",
         ]
-        return f"| {' | '.join(cells)} |"
 
 
-HEADER = """\
-| trigger | waits | interval | requests per interval | 429 or 503 | longest block of the event loop \
-| garbage collection, at first | then | CPU per wait and interval | memory per wait | changes seen | change to event, median | longest |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
+COLUMNS = [
+    "trigger",
+    "waits",
+    "interval",
+    "requests per interval",
+    "429 or 503",
+    "longest block of the event loop",
+    "garbage collection, at first",
+    "then",
+    "CPU per wait and interval",
+    "memory per wait",
+    "changes seen",
+    "change to event, median",
+    "longest",
+]
 
 
-def main() -> int:
-    """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="only see whether it works, in less than 30 seconds")
-    runs = SMOKE_RUNS if parser.parse_args().smoke else RUNS
-    print(_environment(), flush=True)
-    print()
-    print(HEADER, flush=True)
+def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line says, and nothing else
+    """Run the waits."""
     results = []
     with tempfile.TemporaryDirectory(prefix="chartmogul-benchmark-") as airflow_home:
-        for run in runs:
+        for run in SMOKE_RUNS if is_smoke else RUNS:
+            progress(f"{run.waits:,} waits, {run.trigger} ...")
             results.append(_measure(run, airflow_home))
-            print(results[-1].row(), flush=True)
-    ours, theirs = (
-        [result for result in results if result.run.trigger == trigger][-1] for trigger in (OURS, HTTP_EVENT_TRIGGER)
+    of = {
+        trigger: [result for result in results if result.run.trigger == trigger]
+        for trigger in (OURS, HTTP_EVENT_TRIGGER)
+    }
+    ours, theirs = of[OURS][-1], of[HTTP_EVENT_TRIGGER][-1]
+    times = theirs.cpu_per_look / ours.cpu_per_look
+    return Answer(
+        title="What deferred waits cost",
+        body=(
+            f"{table(COLUMNS, [result.row() for result in results])}\n\n"
+            f"Per wait and interval, HttpEventTrigger with {theirs.run.waits:,} waits takes {times:,.0f} times the CPU "
+            f"that this provider takes with {ours.run.waits:,}."
+        ),
+        in_short=InShort(
+            "CPU per deferred wait and look",
+            f"{ours.cpu_per_look * 1000:.3f} ms ({ours.run.waits:,} waits)",
+            f"{theirs.cpu_per_look * 1000:.3f} ms ({HTTP_EVENT_TRIGGER}, {theirs.run.waits:,} waits)",
+            f"{1 / times:.3f}",
+        ),
+        plots=[_requests_plot(of)],
     )
-    print()
-    print(
-        f"Per wait and interval, HttpEventTrigger with {theirs.run.waits:,} waits takes "
-        f"{theirs.cpu_per_look / ours.cpu_per_look:,.0f} times the CPU that this provider takes with "
-        f"{ours.run.waits:,}."
+
+
+def _requests_plot(of: dict[str, list[Result]]) -> Plot:
+    lines = [
+        Line(trigger, [(result.run.waits, result.requests_per_interval) for result in results])
+        for trigger, results in of.items()
+    ]
+    beyond = [*lines[-1].points[-1:], (RUNS[-1].waits, RUNS[-1].waits)]
+    return Plot(
+        name="waiting",
+        title="Waiting: requests, with a look at each opportunity every minute",
+        across="waits",
+        up="requests a minute",
+        lines=[*lines, Line(f"{HTTP_EVENT_TRIGGER}, computed", beyond, is_measured=False)],
+        limits={"what ChartMogul answers an account": REQUESTS_PER_SECOND * 60},
     )
-    return 0
 
 
 def _measure(run: Run, airflow_home: str) -> Result:
@@ -201,20 +234,5 @@ def _connections(server: Server) -> dict[str, str]:
     }
 
 
-def _environment() -> str:
-    packages = ("apache-airflow", "apache-airflow-providers-http", "airflow-provider-chartmogul")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    return (
-        f"{versions}, Python {platform.python_version()}, {platform.system()} {platform.release()}, "
-        f"{_processor()}, {psutil.cpu_count()} cores"
-    )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(COMMAND, __doc__, answer))

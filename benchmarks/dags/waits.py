@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, task
@@ -20,18 +21,20 @@ MODES: dict[str, dict[str, Any]] = {
     "ended_in_the_trigger": {"deferrable": True, "end_from_trigger": True},
     "started_and_ended_in_the_trigger": {"deferrable": True, "start_from_trigger": True, "end_from_trigger": True},
 }
+# On a slow machine Airflow takes a task for lost that it reschedules faster than it takes notes.
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 # Those of the sandbox with as many.
 UUIDS = [opportunity["uuid"] for _, opportunity in generate(0, WAITS)]
 
 for name, arguments in MODES.items():
-    with DAG(f"wait_{name}", schedule=None, max_active_tasks=WAITS):
+    with DAG(f"wait_{name}", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):
         for number, uuid in enumerate(UUIDS):
             OpportunityForecastCategorySensor(
-                task_id=f"wait_{number}", opportunity_uuid=uuid, target_categories="won", poke_interval=2, **arguments
+                task_id=f"wait_{number}", opportunity_uuid=uuid, target_categories="won", poke_interval=5, **arguments
             )
 
 
-with DAG("wait_http_sensor", schedule=None, max_active_tasks=WAITS):
+with DAG("wait_http_sensor", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):
     from airflow.providers.http.sensors.http import HttpSensor
 
     def is_won(response: requests.Response) -> bool:
@@ -43,10 +46,10 @@ with DAG("wait_http_sensor", schedule=None, max_active_tasks=WAITS):
             endpoint=f"v1/opportunities/{uuid}",
             response_check=is_won,
             mode="reschedule",
-            poke_interval=2,
+            poke_interval=5,
         )
 
-with DAG("do_nothing", schedule=None, max_active_tasks=WAITS):
+with DAG("do_nothing", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):
 
     @task
     def do_nothing() -> None:

@@ -19,10 +19,12 @@ class Line:
 
     :param name: of the way; this provider's comes first
     :param points: pairs of a size and the cost at that size
+    :param is_measured: whether that is what was measured, rather than what follows from it
     """
 
     name: str
     points: Sequence[tuple[float, float]]
+    is_measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Plot:
 
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         for color, line in zip((_OURS, *_OTHERS), self.lines, strict=False):
-            axes.plot(*zip(*line.points, strict=True), marker="o", markersize=4, color=color, label=line.name)
+            style = "o-" if line.is_measured else ":"
+            axes.plot(*zip(*line.points, strict=True), style, markersize=4, color=color, label=line.name)
         for name, limit in self.limits.items():
             axes.axhline(limit, color="#b00020", linestyle="--", linewidth=1, label=name)
         axes.set(title=self.title, xlabel=self.across, ylabel=self.up, xscale="log", yscale="log")
