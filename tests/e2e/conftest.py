@@ -18,7 +18,7 @@ from tests.e2e.runs import Runs
 from tests.secrets_scan import leaks
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 NEEDS_AIRFLOW_3 = ["example_on_opportunity_won.py", "test_watching.py"]
 
@@ -32,14 +32,18 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def fernet_key() -> str:
+    return Fernet.generate_key().decode()
+
+
+@pytest.fixture(scope="session")
+def airflow(sandbox: Sandbox, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     dags = tmp_path_factory.mktemp("dags")
     for folder in (REPOSITORY / "example_dags", REPOSITORY / "tests/e2e/dags"):
         shutil.copytree(folder, dags, ignore=shutil.ignore_patterns(*collect_ignore), dirs_exist_ok=True)
     # It runs by its schedule, too, as soon as it is there.
     export = dags / "example_export_opportunities.py"
     export.write_text(export.read_text().replace("/tmp/chartmogul", str(tmp_path_factory.mktemp("exported"))))  # noqa: S108
-    fernet_key = Fernet.generate_key().decode()
     with (LocalAirflow if IS_AIRFLOW_3 else LocalAirflow2)(
         tmp_path_factory.mktemp("airflow"),
         connections={"chartmogul_default": sandbox.connection_json},
@@ -52,10 +56,20 @@ def airflow(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Itera
         TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD="10",
     ) as airflow:
         yield airflow
-        owners = [opportunity["owner"] for opportunity in sandbox.opportunities]
-        database = f"sqlite:///{airflow.home}/airflow.db"
-        found = leaks(sandbox.api_key, owners, home=airflow.home, database=database, fernet_key=fernet_key)
-        assert not found, "\n".join(found)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leaks_so_far(airflow: LocalAirflow, sandbox: Sandbox, fernet_key: str) -> Iterator[Callable[[], list[str]]]:
+    """Return a function that tells where the API key and addresses are that should not be there; use it at the end."""
+    owners = [opportunity["owner"] for opportunity in sandbox.opportunities]
+    database = f"sqlite:///{airflow.home}/airflow.db"
+
+    def leaks_so_far() -> list[str]:
+        return leaks(sandbox.api_key, owners, home=airflow.home, database=database, fernet_key=fernet_key)
+
+    yield leaks_so_far
+    found = leaks_so_far()
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture

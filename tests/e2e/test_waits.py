@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tests.e2e.runs import Runs, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local_airflow import LocalAirflow
 
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -15,7 +17,7 @@ WAITS = 200
 
 
 def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
-    airflow: LocalAirflow, runs: Runs, sandbox: Sandbox
+    airflow: LocalAirflow, runs: Runs, sandbox: Sandbox, leaks_so_far: Callable[[], list[str]]
 ) -> None:
     dag_id = "e2e_many_waits"
     uuids = [opportunity["uuid"] for opportunity in sandbox.opportunities if opportunity["forecast_category"] != "lost"]
@@ -27,6 +29,9 @@ def test_a_killed_triggerer_loses_none_of_two_hundred_waits(
         "all waits are deferred",
         seconds=900,
     )
+    # Afterwards the triggers are gone.
+    assert leaks_so_far() == []
+
     first, second = uuids[: WAITS // 2], uuids[WAITS // 2 :]
     for uuid in first:
         sandbox.set_opportunity(uuid, forecast_category="lost")
