@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 if TYPE_CHECKING:
-    import datetime
-
     from airflow.providers.common.compat.sdk import Context
 
 _KEY = "created_opportunity"
+_RETENTION = datetime.timedelta(days=365)
+"""How long after a creation its task may be run again; by default Airflow forgets after 30 days."""
 
 
 class TaskMemory:
@@ -30,7 +31,7 @@ class TaskMemory:
 
     def save(self, record: dict[str, Any]) -> None:
         """Keep JSON in Airflow's database."""
-        self._store.set(_KEY, record)
+        self._store.set(_KEY, record, retention=_RETENTION)
 
 
 def was_tried_before(context: Context) -> bool:
@@ -45,4 +46,11 @@ def earlier_tries_began(context: Context) -> datetime.datetime | None:
 
     Before 3.3 Airflow tells a task when its DAG run began, but not when the first of its own tries did.
     """
-    return context["dag_run"].start_date if was_tried_before(context) else None
+    if not was_tried_before(context):
+        return None
+    dag_run = context["dag_run"]
+    if not dag_run.clear_number:
+        return dag_run.start_date
+    # A run that is cleared after its end begins anew. When it was due stays; Airflow 2 has no run_after.
+    due = getattr(dag_run, "run_after", None) or dag_run.data_interval_end
+    return min(moment for moment in (due, dag_run.start_date) if moment)

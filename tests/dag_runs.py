@@ -58,6 +58,9 @@ class DagRun(Protocol):
     def lose_worker(self, task_id: str) -> None:
         """Let a task be retried as Airflow does when the worker that ran it disappears."""
 
+    def clear(self, task_id: str) -> None:
+        """Let a task run again after its run has ended, as a user does on the web page."""
+
 
 async def _first_event_of(trigger: BaseTrigger) -> TriggerEvent:
     async with asyncio.timeout(30):

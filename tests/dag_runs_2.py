@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.dag import DagModel
-from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XCom
 from airflow.triggers.base import TaskSuccessEvent
@@ -89,3 +89,12 @@ class Airflow2DagRun:
         with create_session() as session:
             ti = self._run.get_task_instance(task_id, session=session)
             ti.set_state(TaskInstanceState.UP_FOR_RETRY, session=session)
+
+    def clear(self, task_id: str) -> None:
+        with create_session() as session:
+            self._run = session.merge(self._run)
+            self._run.set_state(DagRunState.FAILED)
+            session.flush()
+            ti = self._run.get_task_instance(task_id, session=session)
+            clear_task_instances([ti], session, dag=self._build())
+            self._run.start_date = timezone.utcnow()  # the scheduler's part

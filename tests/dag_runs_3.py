@@ -114,7 +114,8 @@ class Airflow3DagRun:
         self._run_id = f"manual__{uuid.uuid4()}"
         self._conf = conf
         self._asset_events = asset_events
-        self._start_date = datetime.now(UTC)
+        self._run_after = self._start_date = datetime.now(UTC)
+        self._clear_number = 0
         self._task_instances: dict[tuple[str, int], _TaskInstance] = {}
 
     def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
@@ -156,6 +157,11 @@ class Airflow3DagRun:
     def lose_worker(self, task_id: str) -> None:
         self._task_instances[task_id, -1].state = "up_for_retry"
 
+    def clear(self, task_id: str) -> None:
+        self._start_date = datetime.now(UTC)
+        self._clear_number += 1
+        self._task_instances[task_id, -1].state = "up_for_retry"
+
     def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance, next_kwargs: Any) -> Any:
         retries = task.retries or 0
         now = datetime.now(UTC)
@@ -166,8 +172,9 @@ class Airflow3DagRun:
             logical_date=None,
             data_interval_start=None,
             data_interval_end=None,
-            run_after=now,
+            run_after=self._run_after,
             start_date=self._start_date,
+            clear_number=self._clear_number,
             end_date=None,
             run_type=datamodels.DagRunType.MANUAL,
             state=datamodels.DagRunState.RUNNING,

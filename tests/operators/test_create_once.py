@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tests.conftest import Connect, Logs
 
 TIMEOUT = 0.5
-SLEEP = time.sleep
 LOST_ANSWERS: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
     "timeout": {"kind": "hang", "seconds": 30},
@@ -57,7 +57,7 @@ def has_acted(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
-    monkeypatch.setattr("airflow_provider_chartmogul.create_once.time.sleep", waits.append)
+    monkeypatch.setattr(create_once, "time", SimpleNamespace(sleep=waits.append))
 
 
 @pytest.fixture
@@ -98,14 +98,18 @@ def kill() -> None:
     raise WorkerKilledError
 
 
-def test_within_a_try(sandbox: Sandbox, fault: dict[str, Any], has_acted: bool) -> None:  # noqa: FBT001
+def test_there_is_one_when_an_answer_is_lost_within_a_try(
+    sandbox: Sandbox,
+    fault: dict[str, Any],
+    has_acted: bool,  # noqa: FBT001
+) -> None:
     sandbox.fail(Fault(**fault, method="POST", after_acting=has_acted))
     result = create().execute({})
     assert created_in(sandbox) == [result]
     assert result.items() >= STORED.items()
 
 
-def test_when_airflow_retries(
+def test_there_is_one_when_airflow_retries(
     sandbox: Sandbox,
     fault: dict[str, Any],
     has_acted: bool,  # noqa: FBT001
@@ -124,7 +128,7 @@ def test_when_airflow_retries(
     assert created_in(sandbox) == [second.result]
 
 
-def test_when_the_worker_is_killed(
+def test_there_is_one_when_the_worker_is_killed(
     sandbox: Sandbox,
     fault: dict[str, Any],
     has_acted: bool,  # noqa: FBT001
@@ -139,7 +143,9 @@ def test_when_the_worker_is_killed(
     assert created_in(sandbox) == [second.result]
 
 
-def test_when_the_worker_is_killed_after_the_answer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_when_the_worker_is_killed_after_the_answer(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     after_creating(monkeypatch, kill)
     run = run_of(dag)
     assert isinstance(run.start("create").error, WorkerKilledError)
@@ -148,7 +154,9 @@ def test_when_the_worker_is_killed_after_the_answer(sandbox: Sandbox, monkeypatc
     assert created_in(sandbox) == [second.result]
 
 
-def test_when_the_worker_is_killed_before_the_request(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_when_the_worker_is_killed_before_the_request(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(ChartMogulHook, "create_opportunity", lambda *_, **__: kill())
         run = run_of(dag)
@@ -158,7 +166,20 @@ def test_when_the_worker_is_killed_before_the_request(sandbox: Sandbox, monkeypa
     assert created_in(sandbox) == [second.result]
 
 
-def test_every_answer_of_every_try_is_lost(sandbox: Sandbox, connect: Connect) -> None:
+def test_one_is_found_that_was_created_before_the_run_failed_and_was_cleared(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(create_once, "_CLOCKS_DIFFER_BY", timedelta(0))
+    after_creating(monkeypatch, kill)
+    run = run_of(dag)
+    assert isinstance(run.start("create").error, WorkerKilledError)
+    run.clear("create")
+    second = run.start("create")
+    assert second.state == "success"
+    assert created_in(sandbox) == [second.result]
+
+
+def test_there_is_one_when_every_answer_of_every_try_is_lost(sandbox: Sandbox, connect: Connect) -> None:
     connect(extra={"max_retries": 0})
     run = run_of(dag)
     for _ in range(2):
@@ -192,12 +213,12 @@ def test_a_refusal_is_not_tried_again(status: int, sandbox: Sandbox) -> None:
 
 
 def test_it_is_found_when_it_appears_after_the_timeout(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_chartmogul.create_once.time.sleep", SLEEP)
+    monkeypatch.setattr(create_once, "time", time)
     sandbox.fail(Fault("slow", seconds=TIMEOUT * 1.5, method="POST"))
     result = create().execute({})
     give_up = time.monotonic() + 30
     while any(request.status is None for request in sandbox.requests) and time.monotonic() < give_up:
-        SLEEP(0.05)
+        time.sleep(0.05)
     assert created_in(sandbox) == [result]
 
 
