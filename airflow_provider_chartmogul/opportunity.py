@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pendulum
@@ -47,7 +46,7 @@ _Enum = TypeVar("_Enum", bound=StrEnum)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opportunity:
     """
-    An immutable, typed view of an opportunity's JSON.
+    A typed view of an opportunity's JSON, whose fields cannot be set.
 
     Every field but ``uuid`` can be null. A ``type`` or ``forecast_category`` that ChartMogul adds one day is
     kept as the string that came; fields it adds are found in ``payload``, the JSON object as it was received.
@@ -65,7 +64,7 @@ class Opportunity:
     type: OpportunityType | str | None
     forecast_category: ForecastCategory | str | None
     win_likelihood: int | None
-    custom: Mapping[str, Any] = field(repr=False, hash=False)
+    custom: dict[str, Any] = field(repr=False, hash=False)
     created_at: pendulum.DateTime | None
     updated_at: pendulum.DateTime | None
     payload: dict[str, Any] = field(repr=False, hash=False, compare=False)
@@ -92,7 +91,7 @@ class Opportunity:
             type=_known_or_as_is(OpportunityType, payload.get("type")),
             forecast_category=_known_or_as_is(ForecastCategory, payload.get("forecast_category")),
             win_likelihood=payload.get("win_likelihood"),
-            custom=MappingProxyType(payload.get("custom") or {}),
+            custom=dict(payload.get("custom") or {}),
             created_at=_read_datetime(payload, "created_at"),
             updated_at=_read_datetime(payload, "updated_at"),
             payload=payload,
