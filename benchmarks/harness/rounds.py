@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,11 +14,12 @@ _Value = TypeVar("_Value")
 
 
 def interleaved(rounds: int, measurements: Mapping[_Key, Callable[[], _Value]]) -> dict[_Key, list[_Value]]:
-    """Take each measurement once per round; return the values of each, by round."""
+    """Take each measurement once per round, in an order that changes; return the values of each, by round."""
     values: dict[_Key, list[_Value]] = {key: [] for key in measurements}
+    dice = random.Random(0)
     for _ in range(rounds):
-        for key, measure in measurements.items():
-            values[key].append(measure())
+        for key in dice.sample(list(measurements), len(measurements)):
+            values[key].append(measurements[key]())
     return values
 
 

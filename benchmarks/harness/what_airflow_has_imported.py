@@ -1,8 +1,10 @@
-"""What a process of Airflow has imported before it comes to a DAG file: what such a file needs anyway."""
+"""What a task's process has imported before it comes to the DAG file: what runs it, and what such a file needs anyway."""
 
 from __future__ import annotations
 
-import airflow.triggers.base  # the DAG processor has it
+import airflow.sdk.execution_time.supervisor
+import airflow.sdk.execution_time.task_runner
+import airflow.triggers.base
 from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, task
 
 __all__ = ["DAG", "BaseHook", "BaseOperator", "BaseSensorOperator", "airflow", "task"]
