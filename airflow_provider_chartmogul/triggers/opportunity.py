@@ -6,7 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
 
 try:
     from airflow.triggers.base import BaseEventTrigger
@@ -102,9 +104,26 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
             yield _WaitEvent(payload={"error": str(error)})
             return
         if self.end_from_trigger and opportunity.get("forecast_category") not in awaited.failures:
-            yield TaskSuccessEvent(xcoms={"return_value": opportunity})
+            yield await self._success(opportunity)
         else:
             yield _WaitEvent(payload={"opportunity": opportunity, "baseline_category": self.baseline_category})
+
+    async def _success(self, opportunity: dict[str, Any]) -> TaskSuccessEvent:
+        ti = self.task_instance
+        if ti is None or BaseEventTrigger is BaseTrigger:
+            return TaskSuccessEvent(xcoms={XCOM_RETURN_KEY: opportunity})
+        from airflow.providers.common.compat.sdk import XCom
+
+        # Airflow 3 stores what the event brings along as JSON within JSON, and tasks that pull it get a string.
+        await sync_to_async(XCom.set)(
+            XCOM_RETURN_KEY,
+            opportunity,
+            dag_id=ti.dag_id,
+            task_id=ti.task_id,
+            run_id=ti.run_id,
+            map_index=ti.map_index,
+        )
+        return TaskSuccessEvent()
 
     async def _wait(self, opportunity_uuid: str, awaited: AwaitedChange) -> dict[str, Any]:
         # Imported here, since DAG files that import the sensor import this module too.

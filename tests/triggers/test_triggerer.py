@@ -50,9 +50,8 @@ def test_events_come_out_and_no_line_of_the_log_holds_the_owner_or_the_key(
     assert [event.payload for event in resumed] == [
         {"opportunity": sandbox.opportunity(won), "baseline_category": "pipeline"}
     ]
-    assert [(type(event), getattr(event, "xcoms", None)) for event in ended] == [
-        (TaskSuccessEvent, {"return_value": sandbox.opportunity(won)})
-    ]
+    assert [type(event) for event in ended] == [TaskSuccessEvent]
+    assert report.results == {2: sandbox.opportunity(won)}
     assert ["does not exist" in event.payload["error"] for event in not_found] == [True]
     assert ["opportunity_uuid: expected" in event.payload["error"] for event in malformed] == [True]
     logged = "".join(capfd.readouterr()) + caplog.text
@@ -118,7 +117,8 @@ def test_a_sensor_with_templates_starts_and_ends_in_the_triggerer_from_airflow_3
     conf = {"uuid": won, "target": "won"}
     report = started.start("wait", dag, conf, {"chartmogul_default": sandbox.connection})
     assert report.failures == {}
-    assert [event.xcoms for event in report.events[1]] == [{"return_value": sandbox.opportunity(won)}]
+    assert [type(event) for event in report.events[1]] == [TaskSuccessEvent]
+    assert report.results == {1: sandbox.opportunity(won)}
 
 
 def test_what_the_triggerer_gets_of_a_trigger_holds_no_secret(sandbox: Sandbox, won: str) -> None:

@@ -19,10 +19,12 @@ class Report:
 
     :param events: what they yielded, as it arrives in the process that writes it to the database
     :param failures: what they raised, as text
+    :param results: what a downstream task pulls of a task that ended in the triggerer
     """
 
     events: dict[int, list[TriggerEvent]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
+    results: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.events.keys() | self.failures.keys())

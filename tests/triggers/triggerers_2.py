@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.jobs.triggerer_job_runner import TriggerRunner
+from airflow.triggers.base import TaskSuccessEvent
 
 from tests.triggers.triggerers import Report
 from tests.waits import eventually
@@ -37,6 +38,8 @@ class Airflow2Triggerer:
         report = Report(failures={number: repr(error) for number, error in runner.failed_triggers})
         for number, event in runner.events:
             report.events.setdefault(number, []).append(event)
+            if isinstance(event, TaskSuccessEvent) and event.xcoms:
+                report.results[number] = event.xcoms["return_value"]
         return report
 
     async def _until_all_have_reported(self, runner: Any, count: int) -> None:

@@ -13,8 +13,11 @@ import msgspec
 from airflow.executors.workloads import RunTrigger  # type: ignore[attr-defined]  # not said to be exported
 from airflow.jobs import triggerer_job_runner
 from airflow.models.trigger import Trigger
+from airflow.models.xcom import XComModel
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
+from airflow.triggers.base import TaskSuccessEvent
 from pydantic import TypeAdapter
 
 from tests.triggers.triggerers import Report
@@ -146,11 +149,17 @@ class _Supervisor:
                 return comms.ConnectionResult(conn_id=message.conn_id, **connection, type="ConnectionResult")
             not_found = ErrorType.CONNECTION_NOT_FOUND
             return comms.ErrorResponse(error=not_found, detail={"conn_id": message.conn_id}, type="ErrorResponse")
+        if isinstance(message, comms.SetXCom):
+            assert message.key == XCOM_RETURN_KEY
+            assert message.map_index is not None
+            self.report.results[message.map_index] = message.value
         return None
 
     def _synchronize(self, changes: Any) -> Any:
         for number, event, *_ in changes.events or ():
             self.report.events.setdefault(number, []).append(event)
+            if isinstance(event, TaskSuccessEvent) and event.xcoms:
+                self.report.results[number] = XComModel.serialize_value(event.xcoms[XCOM_RETURN_KEY])
         for number, traceback in changes.failures or ():
             self.report.failures[number] = "".join(traceback or ())
         to_create, self._to_create = self._to_create, []
