@@ -174,8 +174,9 @@ class LocalAirflow:
 
         :param component: as for :meth:`start`
         """
-        self._running[component].send(signal.SIGKILL)
-        self._running[component].wait()
+        # One of them may be starting another meanwhile.
+        while self._running[component].is_alive():
+            self._running[component].send(signal.SIGKILL)
 
     def _server_settings(self) -> dict[str, str]:
         """Return the options that let everyone on this machine, and nobody else, use the web page and the REST API."""
