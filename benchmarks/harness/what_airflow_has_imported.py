@@ -1,4 +1,4 @@
-"""What a task's process has imported before it comes to the DAG file: what runs it, and what such a file needs anyway."""
+"""What a task's process has imported before the DAG file: what runs it, and what such a file needs anyway."""
 
 from __future__ import annotations
 
