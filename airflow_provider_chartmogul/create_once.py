@@ -21,7 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUndecidedError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, wait_before_retry
+from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, seconds_before_retry
 from airflow_provider_chartmogul.opportunity_request import creation_body, is_made_from
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Creation:
             return None
 
     def _create(self) -> dict[str, Any]:
-        retries = self._hook.settings.max_retries if self._hook.max_retries is None else self._hook.max_retries
+        retries = self._hook.retry_limit
         retry = 0
         while True:
             try:
@@ -175,7 +175,7 @@ class _Creation:
                 if retry >= retries:
                     raise
                 retry += 1
-                log.warning("It was not. Trying again (retry %d of %d).", retry, retries)
+                log.warning("The opportunity was not created. Trying again (retry %d of %d).", retry, retries)
             else:
                 if retry:
                     self._check_for_double()
@@ -186,9 +186,9 @@ class _Creation:
         if isinstance(error, ChartMogulUnreachableError) or error.status in _TIMED_OUT_BEHIND_A_GATEWAY:
             wait = min(self._hook.settings.timeout, LONGEST_BACKOFF)
         else:
-            wait = wait_before_retry(retry, error.retry_after)
-            if wait > LONGEST_BACKOFF:
+            if (error.retry_after or 0) > LONGEST_BACKOFF:
                 raise error
+            wait = seconds_before_retry(retry, error.retry_after)
         time.sleep(wait)
         return self._find(self._body)
 

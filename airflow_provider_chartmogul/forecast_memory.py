@@ -12,6 +12,7 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+# Not the stores' own `aget` and `aset`: Airflow 3.3.0 has none, and a custom backend blocks the event loop in them.
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
@@ -95,8 +96,13 @@ class ForecastMemory(MutableMapping[str, str | None]):
             return
         store = self._stores[0]
         for number in sorted(self._unsaved):
-            await sync_to_async(store.set)(self._key(number), _encode(self._shards[number]))
+            # Before the write, since what changes during it has to be written again.
             self._unsaved.discard(number)
+            try:
+                await sync_to_async(store.set)(self._key(number), _encode(self._shards[number]))
+            except BaseException:
+                self._unsaved.add(number)
+                raise
         if self._has_baseline and not self._is_head_saved:
             # Last, so that a baseline of which only a part was written is not taken for the whole.
             await sync_to_async(store.set)(self._prefix, _HEAD)

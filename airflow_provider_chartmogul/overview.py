@@ -105,4 +105,5 @@ class Overview(Observer):
             self._missing = missing
             self._seen.clear()
         self.memory.end_baseline()
+        self._troubles.pop(None, None)
         self._wake_up.set()

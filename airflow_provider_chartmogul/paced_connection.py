@@ -16,7 +16,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, ChartMogulHook, wait_before_retry
+from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, ChartMogulHook, seconds_before_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +68,11 @@ class PacedConnection:
                 has_looked_up_anew = True
                 await self._look_up(known=lookup)
             except ChartMogulError as error:
-                wait = wait_before_retry(retry, error.retry_after)
+                wait = seconds_before_retry(retry, error.retry_after)
                 if error.retry_after is not None:
                     # It is the account that sent too much, not this request.
                     self._next_start = max(self._next_start, asyncio.get_running_loop().time() + wait)
-                if not error.transient or retry == _MAX_RETRIES or wait > LONGEST_BACKOFF:
+                if not error.transient or retry == _MAX_RETRIES or (error.retry_after or 0) > LONGEST_BACKOFF:
                     raise
                 retry += 1
                 log.info("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, _MAX_RETRIES)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
 LONGEST_BACKOFF = 60.0  # seconds
-# Compiled at first use, since a DAG file has none.
+# Not compiled here, since DAG files import this module and send no request.
 _ENDPOINT = r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*"
 
 
@@ -48,8 +48,9 @@ class ChartMogulHook(BaseHook):
     Talk to ChartMogul's REST API, documented at https://dev.chartmogul.com/reference/introduction.
 
     The Airflow connection holds the API key in ``password``, optionally another ``host`` than
-    https://api.chartmogul.com, and in ``extra`` optionally ``timeout`` (seconds, default 30) and
-    ``max_retries`` (default 5). It is looked up when the first request is sent.
+    https://api.chartmogul.com, and in ``extra`` optionally ``timeout`` (seconds, default 30), ``max_retries``
+    (default 5), and for all the waits and watchers of a triggerer together ``max_concurrent_requests`` (default 10)
+    and ``max_requests_per_second`` (default 20). It is looked up when the first request is sent.
 
     GET, PATCH, PUT and DELETE are sent again after network errors and the statuses 429, 500, 502, 503, 504,
     520 and 524; POST only where ChartMogul cannot have acted: no connection came about, or the answer was 429.
@@ -114,6 +115,11 @@ class ChartMogulHook(BaseHook):
         """Address of the API, without its version."""
         return self.settings.base_url.removesuffix("/v1")
 
+    @property
+    def retry_limit(self) -> int:
+        """How often a failed request is sent again, at most."""
+        return self.settings.max_retries if self.max_retries is None else self.max_retries
+
     def get_conn(self) -> requests.Session:
         """
         Return the session that all requests of this hook share.
@@ -125,8 +131,11 @@ class ChartMogulHook(BaseHook):
     def reconnect(self) -> ConnectionSettings:
         """Look the connection up anew and use it from the next request on; return what it says."""
         settings = self._look_up_settings()
-        self.close()
+        previous = self.__dict__.get("_session")
+        # In one step: closed first, it would be opened by another thread, with the settings of before.
         self.settings, self._session = settings, new_session(settings)
+        if previous is not None:
+            previous.close()
         return settings
 
     def _look_up_settings(self) -> ConnectionSettings:
@@ -160,7 +169,7 @@ class ChartMogulHook(BaseHook):
             raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
         method = method.upper()
         body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
-        max_retries = self.settings.max_retries if self.max_retries is None else self.max_retries
+        retry_limit = self.retry_limit
         may_have_acted = False
         retry = 0
         while True:
@@ -168,11 +177,11 @@ class ChartMogulHook(BaseHook):
                 return self._send(method, endpoint, params, body)
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
-                wait = wait_before_retry(retry, error.retry_after)
-                if retry >= max_retries or wait > LONGEST_BACKOFF or not _is_retried(method, error):
+                wait = seconds_before_retry(retry, error.retry_after)
+                if retry >= retry_limit or (error.retry_after or 0) > LONGEST_BACKOFF or not _is_retried(method, error):
                     raise
                 retry += 1
-                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, max_retries)
+                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, retry_limit)
             time.sleep(wait)
 
     def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Pages:
@@ -341,14 +350,15 @@ class ChartMogulHook(BaseHook):
         from urllib3.exceptions import HTTPError
 
         path = f"/v1/{endpoint}"
+        settings = self.settings
         try:
             response = self.get_conn().request(
                 method,
-                f"{self.settings.base_url}/{endpoint}",
+                f"{settings.base_url}/{endpoint}",
                 params=params,
                 data=body,
                 headers=None if body is None else {"Content-Type": "application/json"},
-                timeout=self.settings.timeout,
+                timeout=settings.timeout,
                 allow_redirects=False,
             )
         except (RequestException, HTTPError) as error:
@@ -364,7 +374,7 @@ class ChartMogulHook(BaseHook):
                 method,
                 path,
                 response.status_code,
-                self.settings.without_api_key(response.content.decode(errors="replace")),
+                settings.without_api_key(response.content.decode(errors="replace")),
                 retry_after=retry_after(response),
             )
         try:
@@ -398,7 +408,7 @@ def _is_retried(method: str, error: ChartMogulError) -> bool:
     return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
 
 
-def wait_before_retry(retry: int, retry_after: float | None) -> float:
+def seconds_before_retry(retry: int, retry_after: float | None) -> float:
     """Return seconds to wait, in part at random so that what failed together does not return together."""
     if retry_after is not None:
         return retry_after + random.uniform(0, min(retry_after, 1))

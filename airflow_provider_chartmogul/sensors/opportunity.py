@@ -208,7 +208,10 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
             or "baseline_category" not in event
             or not awaited.is_over(opportunity.get("forecast_category"), event.get("baseline_category"))
         ):
-            raise RuntimeError(f"The triggerer sent an event that does not end the wait for opportunity {uuid}.")
+            raise RuntimeError(
+                f"The triggerer sent an event that does not end the wait for opportunity {uuid}. The DAG or this "
+                "provider may have changed meanwhile; clear the task to wait anew."
+            )
         return self._conclude(opportunity, awaited)
 
     @cached_property
@@ -232,11 +235,12 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         return cast("str | None", self._first_look["forecast_category"])
 
     def _conclude(self, opportunity: dict[str, Any], awaited: AwaitedChange) -> dict[str, Any]:
-        category = opportunity.get("forecast_category")
-        message = f"Opportunity {opportunity['uuid']}: forecast category is now {category}."
+        uuid, category = opportunity["uuid"], opportunity.get("forecast_category")
         if category in awaited.failures:
-            raise AirflowFailException(message)
-        self.log.info(message)
+            raise AirflowFailException(
+                f"Opportunity {uuid}: forecast category is now {category}, one of failure_categories."
+            )
+        self.log.info("Opportunity %s: forecast category is now %s.", uuid, category)
         return opportunity
 
     def _trigger_kwargs(self, baseline: str | None) -> dict[str, Any]:

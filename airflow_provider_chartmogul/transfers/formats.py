@@ -7,6 +7,8 @@ import gzip
 import json
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from airflow.providers.common.compat.sdk import AirflowFailException
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -99,7 +101,7 @@ class OpportunityParquetWriter:
         """
         Write the opportunities of a page.
 
-        :raises ValueError: if a value is not of its column's type
+        :raises AirflowFailException: if a value is not of its column's type
         """
         columns = [self._column(field, page) for field in self._schema]
         self._batches.append(self._pyarrow.RecordBatch.from_arrays(columns, schema=self._schema))
@@ -131,7 +133,8 @@ class OpportunityParquetWriter:
                 values = [entry.get(field.name) for entry in page]
             return self._pyarrow.array(values, field.type)
         except (self._pyarrow.ArrowException, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"{field.name} is not always of the type {field.type}: {error}") from error
+            message = f"{field.name} is not always of the type {field.type}: {error}. Write jsonl, which has no types."
+            raise AirflowFailException(message) from error
 
     def _other_fields(self, entry: dict[str, Any]) -> str | None:
         others = {name: value for name, value in entry.items() if name not in self._known}

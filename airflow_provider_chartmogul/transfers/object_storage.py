@@ -77,15 +77,17 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         with permanent_errors_fail_without_retry():
             self._check()
             path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(self.path)
+            _check_is_no_folder(path)
             hook = ChartMogulHook(self.chartmogul_conn_id)
             # Here rather than in the thread that fetches, since Airflow looks connections up for its own thread only.
             hook.get_conn()
-            try:
-                with _file_that_appears_complete(path) as file:
-                    rows, pages = self._write(hook.pages(self.endpoint, self.query), file)
-                    size = file.tell()
-            finally:
-                hook.close()
+        try:
+            with _file_that_appears_complete(path) as file:
+                rows, pages = self._write(hook.pages(self.endpoint, self.query), file)
+                size = file.tell()
+        finally:
+            hook.close()
+        self.log.info("Wrote %d rows, %d bytes, to %s.", rows, size, path)
         return {"path": str(self.path), "rows": rows, "bytes": size, "pages": pages}
 
     def _check(self) -> None:
@@ -140,12 +142,21 @@ def _one_ahead(pages: Pages) -> Iterator[list[dict[str, Any]]]:
     executor = ThreadPoolExecutor(1, thread_name_prefix="chartmogul-export")
     try:
         upcoming = executor.submit(next, pages, None)
-        while (page := upcoming.result()) is not None:
+        while True:
+            with permanent_errors_fail_without_retry():
+                page = upcoming.result()
+            if page is None:
+                return
             upcoming = executor.submit(next, pages, None)
             yield page
     finally:
         # Who fails to write has no use for a page, and does not wait for it.
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_is_no_folder(path: ObjectStoragePath) -> None:
+    if _can_rename(path.fs) and path.fs.isdir(path.path):
+        raise ValueError(f"path: {path} is a folder; expected the name of a file.")
 
 
 @contextmanager
@@ -157,8 +168,6 @@ def _file_that_appears_complete(path: ObjectStoragePath) -> Iterator[IO[bytes]]:
     store and likewise in one step, and the temporary one deleted.
     """
     fs, final = path.fs, path.path
-    if _can_rename(fs) and fs.isdir(final):
-        raise ValueError(f"path: {path} is a folder; expected the name of a file.")
     folder, separator, name = final.rpartition("/")
     temporary = f"{folder}{separator}.{name}.{uuid4().hex}.tmp"
     try:

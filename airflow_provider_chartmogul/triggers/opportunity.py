@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,10 +22,12 @@ from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.opportunity import (
     AwaitedChange,
     check_opportunity_uuid,
+    shown,
 )
+from airflow_provider_chartmogul.templates import is_template
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _SECONDS_BETWEEN_LOADS = 30
 # The triggerer stores events about once a second. What was seen is saved only after that.
@@ -83,7 +88,7 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer makes this trigger anew from."""
-        return self.CLASSPATH, {
+        return _classpath(self), {
             "opportunity_uuid": self.opportunity_uuid,
             "target_categories": self.target_categories,
             "failure_categories": self.failure_categories,
@@ -179,10 +184,9 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
     :param poll_interval: seconds between two looks
     :param chartmogul_conn_id: the Airflow connection to use
     :param name: tells apart triggers of different assets that are alike otherwise; Airflow makes one of these
-    :raises ValueError: if something is no category, no UUID, or a template, which Airflow does not render here
+    :raises ValueError: if something is no category, no UUID, no number of seconds, or a template, which Airflow does
+        not render here
     """
-
-    CLASSPATH: ClassVar[str] = f"{__name__}.OpportunityForecastCategoryEventTrigger"
 
     def __init__(
         self,
@@ -200,28 +204,41 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
         if BaseEventTrigger is BaseTrigger:
             raise _ArgumentError(f"{type(self).__name__} needs Airflow 3.0 or later, which has asset watchers.")
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
-        try:
-            self.target_categories = _sorted_or_none(target_categories)
-            self.opportunity_uuids = _sorted_or_none(opportunity_uuids)
-            AwaitedChange.check(self.target_categories, None)
-            if self.opportunity_uuids is not None:
-                self.opportunity_uuids = sorted({check_opportunity_uuid(uuid) for uuid in self.opportunity_uuids})
-        except (TypeError, ValueError) as error:
-            raise _ArgumentError(str(error)) from None
+        self.target_categories: list[str] | None = _sorted(target_categories)
+        self.opportunity_uuids: list[str] | None = _sorted(opportunity_uuids)
         self.customer_uuid = customer_uuid
         self.owner = owner
         self.pipeline = pipeline
         self.pipeline_stage = pipeline_stage
-        self.poll_interval = float(poll_interval)
+        self.poll_interval = poll_interval
         self.chartmogul_conn_id = chartmogul_conn_id
         self.name = name
-        for parameter, value in self._filters().items():
-            if value is not None and "{{" in value:
-                raise _ArgumentError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
+        try:
+            self._check()
+        except ValueError as error:
+            raise _ArgumentError(str(error)) from None
+
+    def _check(self) -> None:
+        for parameter, value in {**self._identity(), "poll_interval": self.poll_interval}.items():
+            if any(is_template(item) for item in (value if isinstance(value, list) else [value])):
+                raise ValueError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
+        for parameter, value in {**self._filters(), "name": self.name}.items():
+            if not isinstance(value, str | None):
+                raise ValueError(f"{parameter}: expected text, not {shown(value)}.")
+        if not isinstance(self.chartmogul_conn_id, str):
+            raise ValueError(f"chartmogul_conn_id: expected text, not {shown(self.chartmogul_conn_id)}.")
+        AwaitedChange.check(self.target_categories, None)
+        if self.opportunity_uuids is not None:
+            if not isinstance(self.opportunity_uuids, list) or not self.opportunity_uuids:
+                raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
+            self.opportunity_uuids = sorted({check_opportunity_uuid(uuid) for uuid in self.opportunity_uuids})
+        if not isinstance(self.poll_interval, int | float) or not 0 < self.poll_interval < math.inf:
+            raise ValueError(f"poll_interval: expected seconds above 0, not {shown(self.poll_interval)}.")
+        self.poll_interval = float(self.poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer makes this trigger from."""
-        return self.CLASSPATH, {**self._identity(), "poll_interval": self.poll_interval}
+        return _classpath(self), {**self._identity(), "poll_interval": self.poll_interval}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch, and yield an event for each change."""
@@ -244,7 +261,8 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
                     changes = await overview.changes()
                 except Exception as error:
                     if isinstance(error, ChartMogulError):
-                        self.log.error("%s The watching goes on.", error)
+                        level = logging.WARNING if error.transient else logging.ERROR
+                        self.log.log(level, "%s The watching goes on.", error)
                     else:
                         self.log.exception("Unexpected error; the watching goes on.")
                     continue
@@ -299,8 +317,14 @@ def _event_payload(previous_category: str | None, opportunity: dict[str, Any]) -
     }
 
 
-def _sorted_or_none(values: str | Iterable[str] | None) -> list[str] | None:
-    """Return a list of plain strings in an order that does not depend on the process, as the trigger's hash needs."""
-    if values is None:
-        return None
-    return sorted(str(value) for value in ([values] if isinstance(values, str) else values))
+def _classpath(trigger: BaseTrigger) -> str:
+    return f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+
+
+def _sorted(values: Any) -> Any:
+    """Return plain strings in an order that does not depend on the process, as the trigger's hash needs."""
+    if isinstance(values, str):
+        return [str(values)]
+    if not isinstance(values, Iterable) or is_template(values):
+        return values
+    return sorted(str(value) for value in values)

@@ -446,9 +446,20 @@ def test_parsing_a_dag_again_in_another_process_makes_the_same_trigger() -> None
     [
         ({"target_categories": "wno"}, "'wno' is not a forecast category"),
         ({"target_categories": []}, "target_categories: empty"),
-        ({"target_categories": 5}, "not iterable"),
+        ({"target_categories": 5}, "target_categories: expected forecast categories, not 5"),
         ({"opportunity_uuids": ["../customers"]}, "opportunity_uuid: expected one like"),
+        ({"opportunity_uuids": []}, "opportunity_uuids: expected one or more"),
+        ({"opportunity_uuids": 5}, "opportunity_uuids: expected one or more"),
         ({"pipeline": "{{ var.value.pipeline }}"}, "pipeline: Airflow renders no templates"),
+        ({"pipeline": "{% if true %}New{% endif %}"}, "pipeline: Airflow renders no templates"),
+        ({"opportunity_uuids": "{{ var.value.uuid }}"}, "opportunity_uuids: Airflow renders no templates"),
+        ({"chartmogul_conn_id": "{{ var.value.conn }}"}, "chartmogul_conn_id: Airflow renders no templates"),
+        ({"name": "{{ var.value.name }}"}, "name: Airflow renders no templates"),
+        ({"pipeline": 5}, "pipeline: expected text, not 5"),
+        ({"chartmogul_conn_id": None}, "chartmogul_conn_id: expected text, not None"),
+        ({"poll_interval": "sixty"}, "poll_interval: expected seconds above 0, not 'sixty'"),
+        ({"poll_interval": 0}, "poll_interval: expected seconds above 0, not 0"),
+        ({"poll_interval": float("nan")}, "poll_interval: expected seconds above 0, not nan"),
     ],
     ids=str,
 )
@@ -458,6 +469,16 @@ def test_mistakes_are_refused_when_the_dag_is_parsed_in_a_way_that_spares_a_trig
     with pytest.raises(ValueError, match=reason) as refusal:
         OpportunityForecastCategoryEventTrigger(**kwargs)
     assert isinstance(refusal.value, TypeError)
+
+
+@needs_watchers
+def test_a_subclass_is_serialized_as_what_it_is() -> None:
+    class Subclass(OpportunityForecastCategoryEventTrigger):
+        pass
+
+    classpath, _ = Subclass().serialize()
+    assert classpath.startswith(f"{__name__}.")
+    assert classpath.endswith(".Subclass")
 
 
 def test_before_airflow_3_it_says_what_it_needs() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -119,7 +118,3 @@ def test_a_sensor_with_templates_starts_and_ends_in_the_triggerer_from_airflow_3
     assert report.failures == {}
     assert [type(event) for event in report.events[1]] == [TaskSuccessEvent]
     assert report.results == {1: sandbox.opportunity(won)}
-
-
-def test_what_the_triggerer_gets_of_a_trigger_holds_no_secret(sandbox: Sandbox, won: str) -> None:
-    assert sandbox.api_key not in json.dumps(trigger_for(won).serialize())
