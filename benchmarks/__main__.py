@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 FOLDER = REPOSITORY / "benchmarks"
 BEGIN = "<!-- benchmarks: written by `make bench` -->"
 END = "<!-- end of benchmarks -->"
-# In the order of the results. What needs the machine to itself most comes before what leaves it warm.
 QUESTIONS = (parse, retrieve, export, waiting, watching, airflow_cost)
 
 
@@ -38,27 +37,40 @@ def main() -> int:
     started_at = time.monotonic()
     answers = {question.COMMAND: question.answer(is_smoke) for question in QUESTIONS}
     minutes = (time.monotonic() - started_at) / 60
-    in_short = short_table(list(answers.values()))
-    sections = [
-        f"# Results\n\nWritten by `make bench` in {minutes:.0f} minutes, on {environment()}.",
-        "What stands side by side comes from the same run.",
-        in_short,
-    ]
-    for question, (command, answer) in zip(QUESTIONS, answers.items(), strict=True):
-        about = (question.__doc__ or "").strip()
-        sections.append(f"## {answer.title}\n\n{about}\n\n`{command}`\n\n{answer.body}")
-        sections += [f"![{plot.title}](plots/{plot.name}.svg)" for plot in answer.plots]
-    results = "\n\n".join(sections) + "\n"
     if is_smoke:
-        print(results)
-        return 0
+        print(results(answers, minutes))
+    else:
+        write(answers, minutes)
+        progress(f"written: {FOLDER / 'RESULTS.md'}, plots beside it, and the table in the README")
+    return 0
+
+
+def write(answers: dict[str, Answer], minutes: float) -> None:
+    """Write what was found where readers look for it; see :func:`results`."""
+    (FOLDER / "RESULTS.md").write_text(results(answers, minutes))
+    write_block(REPOSITORY / "README.md", BEGIN, END, short_table(list(answers.values())))
     for answer in answers.values():
         for plot in answer.plots:
             plot.write(FOLDER / "plots")
-    (FOLDER / "RESULTS.md").write_text(results)
-    write_block(REPOSITORY / "README.md", BEGIN, END, in_short)
-    progress(f"written: {FOLDER / 'RESULTS.md'}, plots beside it, and the table in the README")
-    return 0
+
+
+def results(answers: dict[str, Answer], minutes: float) -> str:
+    """
+    Return all that was found, as Markdown.
+
+    :param answers: by the command that gives them
+    :param minutes: how long it took
+    """
+    sections = [
+        f"# Results\n\nWritten by `make bench` in {minutes:.0f} minutes, on {environment()}.",
+        "What stands side by side comes from the same run.",
+        short_table(list(answers.values())),
+    ]
+    for question, (command, answer) in zip(QUESTIONS, answers.items(), strict=True):
+        about = (question.__doc__ or "").strip()
+        sections += [f"## {answer.title}", about, f"`{command}`", answer.body, answer.remarks]
+        sections += [f"![{plot.title}](plots/{plot.name}.svg)" for plot in answer.plots]
+    return "\n\n".join(sections) + "\n"
 
 
 def short_table(answers: list[Answer]) -> str:

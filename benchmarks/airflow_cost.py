@@ -30,6 +30,10 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from local_airflow import LocalAirflow  # noqa: E402  # scripts are no package
 
 COMMAND = "make bench-airflow-cost"
+REMARKS = """\
+Most of it is starting a process for a task. In poke mode one is held all the time, in reschedule mode one is started
+for each look; what is deferred starts one before and one after the wait, one before, or none. What remains then is
+scheduling: rows for the run, the task and the trigger, written and read again."""
 WAITS = 40
 SECONDS_UNTIL_WON = 8
 SECONDS_OF_IDLENESS = 10
@@ -94,6 +98,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
     return Answer(
         title="What a wait costs Airflow itself",
         body=body,
+        remarks=REMARKS,
         in_short=InShort(
             "Airflow's CPU for a wait of three looks",
             f"{base / WAITS:.2f} s (started and ended in the trigger)",

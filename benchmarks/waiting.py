@@ -30,6 +30,9 @@ from benchmarks.harness.server import REQUESTS_PER_SECOND, Server
 from benchmarks.harness.triggerer import DATE_TIME_TRIGGER, HTTP_EVENT_TRIGGER, OURS, Job, Measured, Triggerer
 
 COMMAND = "make bench-waiting"
+REMARKS = """\
+One look at everybody takes as many requests as the list has pages, however many wait, and stays at that; what
+computing remains is parsing these pages. HttpEventTrigger sends a request for each wait, and computes for each."""
 OPPORTUNITIES = 10_000
 CHANGES = 20
 
@@ -151,6 +154,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
             f"Per wait and interval, HttpEventTrigger with {theirs.run.waits:,} waits takes {times:,.0f} times the CPU "
             f"that this provider takes with {ours.run.waits:,}."
         ),
+        remarks=REMARKS,
         in_short=InShort(
             "CPU per deferred wait and look",
             f"{ours.cpu_per_look * 1000:.3f} ms ({ours.run.waits:,} waits)",

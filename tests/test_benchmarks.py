@@ -81,7 +81,7 @@ def test_a_new_connection_takes_the_round_trips_that_it_takes_elsewhere(
 
 
 def test_the_short_table_has_a_line_for_each_answer() -> None:
-    answers = [Answer(title="", body="", in_short=InShort("import", "8 ms", "160 ms (HTTP)", "0.05"))]
+    answers = [Answer(title="", body="", remarks="", in_short=InShort("import", "8 ms", "160 ms (HTTP)", "0.05"))]
     assert short_table(answers).splitlines()[-1] == "| import | 8 ms | 160 ms (HTTP) | 0.05 |"
 
 

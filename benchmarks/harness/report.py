@@ -51,12 +51,14 @@ class Answer:
 
     :param title: the question
     :param body: tables and what they say, in Markdown
+    :param remarks: what dominates, what remains and why
     :param in_short: the line of it for the README
     :param plots: pictures that go with it
     """
 
     title: str
     body: str
+    remarks: str
     in_short: InShort
     plots: Sequence[Plot] = ()
 
@@ -92,7 +94,7 @@ def main(command: str, description: str | None, answer: Callable[[bool], Answer]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="only see whether it works; the figures mean nothing")
     found = answer(parser.parse_args().smoke)
-    print(f"{environment()}\n\n## {found.title}\n\n`{command}`\n\n{found.body}")
+    print(f"{environment()}\n\n## {found.title}\n\n`{command}`\n\n{found.body}\n\n{found.remarks}")
     return 0
 
 
