@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import signal
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from tests.e2e.runs import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.e2e_celery.services import Postgres, Redis
@@ -109,10 +111,26 @@ class Cluster(LocalAirflow):
         rows = self.query("SELECT id FROM trigger WHERE triggerer_id = :job", job=self._jobs[triggerer])
         return {row.id for row in rows}
 
+    @contextlib.contextmanager
+    def without_state_store(self) -> Iterator[None]:
+        """Let Airflow answer every request for the state of an asset with an internal server error."""
+        self._execute("ALTER TABLE asset_state_store RENAME TO gone")
+        yield
+        self._execute("ALTER TABLE gone RENAME TO asset_state_store")
+
+    def ends_of_triggers(self) -> list[str]:
+        """Return the lines of the log in which triggerers tell of triggers that ended with an error."""
+        lines = itertools.chain.from_iterable(self._log(name).read_text().splitlines() for name in TRIGGERERS)
+        return [line for line in lines if " exited with" in line or " exited without " in line]
+
     def query(self, sql: str, **parameters: Any) -> list[Any]:
         """Ask the database."""
         with self._engine.connect() as connection:
             return list(connection.execute(sqlalchemy.text(sql), parameters))
+
+    def _execute(self, sql: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sqlalchemy.text(sql))
 
     def _new_job(self, known: set[int]) -> int | None:
         jobs = {row.id for row in self.query("SELECT id FROM job WHERE job_type = 'TriggererJob'")}

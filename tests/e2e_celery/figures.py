@@ -64,6 +64,7 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
         "changes watched / told of / told of again",
         (f"{len(night.won)} / {len(events)} / {events.total() - len(events)}"),
     )
+    yield "changes that Airflow left for the next one's run", str(night.left_for_the_next_run)
     dags = Counter(run["dag_id"] for run in night.runs)
     yield "runs", ", ".join(f"{count} of {dag_id}" for dag_id, count in sorted(dags.items()))
     yield "requests", str(len(night.requests))

@@ -29,8 +29,12 @@ CHANGES_A_FAULT = 40
 
 SECONDS_OF_OUTAGE = 60
 SECONDS_WITHOUT_SCHEDULER = 10
+SECONDS_WITHOUT_STATE_STORE = 20
 SECONDS_OF_A_CREATION = 15
 """How long answers to creations take around a fault, for it to come in between."""
+
+
+EVENTS_WITHOUT_A_RUN = "SELECT id FROM asset_event WHERE id NOT IN (SELECT event_id FROM dagrun_asset_event)"
 
 
 @dataclass
@@ -65,8 +69,10 @@ class Night:
     opportunities: list[dict[str, Any]] = field(default_factory=list)
     requests: list[RecordedRequest] = field(default_factory=list)
     ended_by_themselves: list[str] = field(default_factory=list)
+    ends_of_triggers: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     waits_taken_over: int = 0
+    left_for_the_next_run: int = 0
 
     @property
     def waits(self) -> list[Task]:
@@ -122,6 +128,7 @@ class _Story:
         self._until(lambda: self._states(WAITS, "wait") == {"deferred": NUMBER_OF_WAITS}, "all wait", seconds=400)
 
     def kill_a_worker(self) -> None:
+        # All waits are with the triggerers by now. One that a worker were to end at the time would be tried again.
         self._answer_creations_late()
         leads = self._create(4)
         (lead, *_) = self._until(lambda: [one for one in leads if self._is_being_created(one)], "one is being created")
@@ -159,6 +166,12 @@ class _Story:
         self._change(wins=1)
         self._until(self._is_healthy, "Airflow has recovered")
 
+    def hide_the_state_store(self) -> None:
+        with self._cluster.without_state_store():
+            self._change(wins=2)
+            self._watch_for(SECONDS_WITHOUT_STATE_STORE)
+        self._change(wins=1)
+
     def let_chartmogul_fail(self) -> None:
         began = time.monotonic()
         self._sandbox.fail(Fault("status", status=503, times=None))
@@ -174,9 +187,11 @@ class _Story:
 
     def see_the_rest(self) -> None:
         self._change(waits=NUMBER_OF_WAITS, wins=2)
-        # What does not come to an end is told by the tests, each of which is about one thing.
-        with contextlib.suppress(AssertionError):
-            self._until(self._all_has_ended, "all has ended", seconds=240)
+        self._wait_for_the_end()
+        # Airflow 3.3 leaves an event that comes while a run is queued to the run after the next event: #54659 there.
+        self.night.left_for_the_next_run = len(self._cluster.query(EVENTS_WITHOUT_A_RUN))
+        self._change(wins=1)
+        self._wait_for_the_end()
 
     def write_down(self) -> None:
         night = self.night
@@ -187,12 +202,18 @@ class _Story:
         night.opportunities = self._sandbox.opportunities
         night.requests = self._sandbox.requests
         night.ended_by_themselves = self._cluster.restarts
+        night.ends_of_triggers = self._cluster.ends_of_triggers()
 
     def _task(self, dag_id: str, task: dict[str, Any]) -> Task:
         returned = None
         if task["state"] == "success":
             returned = self._runs.xcom(dag_id, task["dag_run_id"], task["task_id"], map_index=task["map_index"])
         return Task(task["task_id"], task["state"], task["try_number"], returned)
+
+    def _wait_for_the_end(self) -> None:
+        # What does not come to an end is told by the tests, each of which is about one thing.
+        with contextlib.suppress(AssertionError):
+            self._until(self._all_has_ended, "all has ended", seconds=240)
 
     def _until(self, condition: Callable[[], Any], what: str, *, seconds: float = 180) -> Any:
         def look() -> Any:
@@ -275,6 +296,7 @@ def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Nigh
         "kill -9 of a triggerer": story.kill_a_triggerer,
         "kill -9 of the scheduler": story.kill_the_scheduler,
         "Postgres restarts": story.restart_postgres,
+        "Airflow cannot keep what a watcher saw": story.hide_the_state_store,
         "ChartMogul fails for a minute": story.let_chartmogul_fail,
         "the rest": story.see_the_rest,
         "reading the results": story.write_down,

@@ -30,6 +30,10 @@ def test_every_wait_returned_its_opportunity_as_it_became(night: Night) -> None:
     assert sorted(one["uuid"] for one in returned) == sorted(night.waited_for)
 
 
+def test_no_wait_and_no_watcher_ended_with_an_error(night: Night) -> None:
+    assert night.ends_of_triggers == []
+
+
 def test_every_watched_change_led_to_a_run(night: Night) -> None:
     told = {event["opportunity_uuid"] for event in night.events}
     lost = {uuid: chapter for uuid, chapter in night.won.items() if uuid not in told}
