@@ -18,6 +18,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnreachableError,
 )
+from airflow_provider_chartmogul.hooks import chartmogul as hook_module
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 
@@ -310,3 +311,20 @@ def test_the_connection_is_looked_up_when_the_first_request_is_sent(connect: Con
     hook = ChartMogulHook("other")
     connect("other")
     assert hook.request("GET", "ping") == {"data": "pong!"}
+
+
+def test_while_a_connection_is_looked_up_anew_other_threads_go_on_with_the_session_of_before(
+    hook: ChartMogulHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = hook.get_conn()
+    seen_meanwhile = []
+
+    def new_session(settings: Any) -> Any:
+        seen_meanwhile.append(hook.get_conn())
+        return original(settings)
+
+    original = hook_module.new_session
+    monkeypatch.setattr(hook_module, "new_session", new_session)
+    hook.reconnect()
+    assert seen_meanwhile == [before]
+    assert hook.get_conn() is not before

@@ -216,8 +216,8 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
-def test_when_writing_ends_early_nothing_is_left(
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt, SystemExit])
+def test_when_writing_ends_early_nothing_is_left_and_the_task_keeps_its_retries(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(_writer: JsonLinesWriter, _page: list[dict[str, Any]]) -> None:
