@@ -118,7 +118,7 @@ def official(url: str, path: Path) -> Callable[[], object]:
 EXPORTS: dict[str, Callable[[str, Path], Callable[[], object]]] = {OURS: ours, BARE: bare, OFFICIAL: official}
 
 
-def answer(is_smoke: bool, rows: int = 300_000, rounds: int = 3) -> Answer:  # noqa: FBT001  # from the command line
+def answer(is_smoke: bool, rows: int = 200_000, rounds: int = 3) -> Answer:  # noqa: FBT001  # from the command line
     """
     Export in every way.
 

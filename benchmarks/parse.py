@@ -23,7 +23,7 @@ REMARKS = """\
 What remains is spread thinly: some twenty modules are found and read, and Python builds dataclasses, enums and
 Airflow's operators when they are defined. `requests`, which with `aiohttp` makes up most of the others' imports, is
 imported here when a task runs, and so is all that looks up connections, reads lists and creates."""
-ROUNDS = 7
+ROUNDS = 5
 OURS, HTTP, DBT_CLOUD, FIVETRAN = "this provider", "HTTP", "dbt Cloud", "Fivetran (async)"
 MODULES = {
     OURS: [

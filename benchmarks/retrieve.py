@@ -37,7 +37,7 @@ without."""
 UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
 OURS, BARE, HTTP_HOOK, OFFICIAL = "this provider", "bare requests session", "HttpHook", "official client"
 ROUND_TRIP = 0.05  # seconds
-FIRST_CALLS = 5
+FIRST_CALLS = 3
 LATER_CALLS = {0.0: 400, ROUND_TRIP: 20}
 
 

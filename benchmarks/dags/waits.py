@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import DAG, task
 
 from airflow_provider_chartmogul.sandbox.generate import generate
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-
-if TYPE_CHECKING:
-    import requests
 
 WAITS = 40
 MODES: dict[str, dict[str, Any]] = {
@@ -32,22 +29,6 @@ for name, arguments in MODES.items():
             OpportunityForecastCategorySensor(
                 task_id=f"wait_{number}", opportunity_uuid=uuid, target_categories="won", poke_interval=5, **arguments
             )
-
-
-with DAG("wait_http_sensor", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):
-    from airflow.providers.http.sensors.http import HttpSensor
-
-    def is_won(response: requests.Response) -> bool:
-        return bool(response.json()["forecast_category"] == "won")
-
-    for number, uuid in enumerate(UUIDS):
-        HttpSensor(
-            task_id=f"wait_{number}",
-            endpoint=f"v1/opportunities/{uuid}",
-            response_check=is_won,
-            mode="reschedule",
-            poke_interval=5,
-        )
 
 with DAG("do_nothing", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):
 

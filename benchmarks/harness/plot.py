@@ -67,7 +67,7 @@ class Plot:
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_formatter("{x:,.5g}")
         axes.grid(color="#dddddd", linewidth=0.6)
-        axes.legend(frameon=False)
+        axes.legend(facecolor="white", edgecolor="none", framealpha=0.9)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.svg"
         figure.savefig(path, metadata={"Date": None}, facecolor="white")
