@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks import chartmogul as hook_module
+from airflow_provider_chartmogul.hooks import session
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 
@@ -321,10 +321,9 @@ def test_while_a_connection_is_looked_up_anew_other_threads_go_on_with_the_sessi
 
     def new_session(settings: Any) -> Any:
         seen_meanwhile.append(hook.get_conn())
-        return original(settings)
+        return session.new_session(settings)
 
-    original = hook_module.new_session
-    monkeypatch.setattr(hook_module, "new_session", new_session)
+    monkeypatch.setattr("airflow_provider_chartmogul.hooks.chartmogul.new_session", new_session)
     hook.reconnect()
     assert seen_meanwhile == [before]
     assert hook.get_conn() is not before
