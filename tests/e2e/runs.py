@@ -69,8 +69,8 @@ class Runs:
         return self._api("GET", f"{path}?map_index={map_index}&stringify=false")["value"]
 
     def _is_parsed(self, dag_id: str) -> bool:
-        assert self._api("GET", "importErrors")["import_errors"] == []
         try:
+            assert self._api("GET", "importErrors")["import_errors"] == []
             return bool(self._api("GET", f"dags/{dag_id}"))
         except requests.HTTPError:
             return False
