@@ -33,6 +33,7 @@ class LocalAirflow2(LocalAirflow):
         return {
             "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
             "CORE__EXECUTOR": "LocalExecutor",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "WEBSERVER__BASE_URL": self.url,
             "WEBSERVER__CONFIG_FILE": str(REPOSITORY / "tests/e2e/webserver_config_2.py"),
             "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
