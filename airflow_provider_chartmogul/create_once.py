@@ -22,7 +22,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, seconds_before_retry
-from airflow_provider_chartmogul.opportunity_request import creation_body, is_made_from
+from airflow_provider_chartmogul.opportunity_request import create_body, is_made_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +121,7 @@ class _Creation:
     ) -> None:
         self._hook = hook
         self._fields = fields
-        self._body = creation_body(fields)
+        self._body = create_body(fields)
         self._memory = memory
         self._tried_since = tried_since
         self._before = _Before(None)

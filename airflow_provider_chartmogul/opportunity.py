@@ -145,13 +145,13 @@ class AwaitedChange:
     failures: frozenset[str]
 
     @classmethod
-    def check(
+    def parse(
         cls,
         target_categories: str | Iterable[str] | None,
         failure_categories: str | Iterable[str] | None,
     ) -> AwaitedChange:
         """
-        Check what a user wrote.
+        Read what a user wrote.
 
         :raises ValueError: if ChartMogul has no such category, if no target is left to wait for, or if a category
             is both a target and a failure

@@ -31,14 +31,14 @@ REQUIRED_FIELDS = (
 )
 OPTIONAL_FIELDS = ("type", "forecast_category", "win_likelihood", "custom")
 CREATABLE_FIELDS = (*REQUIRED_FIELDS, *OPTIONAL_FIELDS)
-CHANGEABLE_FIELDS = (*REQUIRED_FIELDS[1:], *OPTIONAL_FIELDS)
+UPDATABLE_FIELDS = (*REQUIRED_FIELDS[1:], *OPTIONAL_FIELDS)
 
 _CUSTOMER_UUID = re.compile(r"cus_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
 
-def creation_body(fields: Mapping[str, Any]) -> dict[str, Any]:
+def create_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the request body that creates an opportunity.
 
@@ -50,16 +50,16 @@ def creation_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def change_body(changes: Mapping[str, Any]) -> dict[str, Any]:
+def update_body(changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the request body that changes an opportunity.
 
-    :param changes: any of :data:`CHANGEABLE_FIELDS`; None clears a field
+    :param changes: any of :data:`UPDATABLE_FIELDS`; None clears a field
     :raises ValueError: naming every field that is wrong or cannot be changed, or if there is no change
     """
     if not changes:
-        raise ValueError(f"Nothing to change; give at least one of {', '.join(CHANGEABLE_FIELDS)}.")
-    return _checked(changes, CHANGEABLE_FIELDS)
+        raise ValueError(f"Nothing to change; give at least one of {', '.join(UPDATABLE_FIELDS)}.")
+    return _checked(changes, UPDATABLE_FIELDS)
 
 
 def check_fields(fields: Mapping[str, Any], *, required: Collection[str] = ()) -> None:

@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_INTERVAL = 0.1  # seconds; with 0 the loop would never rest
 _LONGEST_GATHERING = 1.0  # seconds in which a new loop waits for others to join, as after a triggerer's restart
-_ASSUMED_PAGES = 5  # of the list, until a sweep has told
+_ASSUMED_REQUESTS_PER_SWEEP = 5  # until a sweep has told
 _ROUNDS_BETWEEN_SWEEPS = 100  # after so many, what the last sweep told is out of date
 _LONGEST_BACKOFF = 60.0  # seconds
 _MOST_DOUBLINGS = 20  # of the backoff; a float has no room for some thousand
 _FAILURES_IN_A_ROUND = 10  # without any success, after which the rest is not tried
 _WAKE_UPS_AT_ONCE = 50  # so that the event loop comes to other things in between
 
-_watches: dict[tuple[asyncio.AbstractEventLoop, str, float], _Watch] = {}
+_polling_loops: dict[tuple[asyncio.AbstractEventLoop, str, float], _PollingLoop] = {}
 _connections: dict[tuple[asyncio.AbstractEventLoop, str], PacedConnection] = {}
 
 
@@ -56,15 +56,15 @@ class Observer(ABC):
         self._key = (asyncio.get_running_loop(), chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
 
     def __enter__(self) -> Self:
-        if self._key not in _watches:
-            _watches[self._key] = _Watch(*self._key)
-        _watches[self._key].join(self)
+        if self._key not in _polling_loops:
+            _polling_loops[self._key] = _PollingLoop(*self._key)
+        _polling_loops[self._key].join(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _watches[self._key].leave(self)
+        _polling_loops[self._key].leave(self)
 
     @abstractmethod
     def see(self, opportunity: dict[str, Any]) -> bool:
@@ -136,16 +136,16 @@ class Waiter(Observer):
         self._news.set_result(news)
 
 
-class _Watch:
+class _PollingLoop:
     """The polling loop. It runs as long as somebody observes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, chartmogul_conn_id: str, interval: float) -> None:
         self._key = (loop, chartmogul_conn_id, interval)
         self._interval = interval
-        self._of_one: dict[str, list[Observer]] = {}
-        self._of_all: list[Observer] = []
+        self._observers_by_uuid: dict[str, list[Observer]] = {}
+        self._observers_of_all: list[Observer] = []
         self._wake_ups = 0
-        self._pages = _ASSUMED_PAGES
+        self._requests_per_sweep = _ASSUMED_REQUESTS_PER_SWEEP
         self._rounds_since_sweep = 0
         connection = _connections.get((loop, chartmogul_conn_id)) or PacedConnection(chartmogul_conn_id)
         _connections[loop, chartmogul_conn_id] = connection
@@ -156,31 +156,34 @@ class _Watch:
 
     def join(self, observer: Observer) -> None:
         if observer.opportunity_uuids is None:
-            self._of_all.append(observer)
+            self._observers_of_all.append(observer)
             return
         for uuid in observer.opportunity_uuids:
-            self._of_one.setdefault(uuid, []).append(observer)
+            self._observers_by_uuid.setdefault(uuid, []).append(observer)
 
     def leave(self, observer: Observer) -> None:
         if observer.opportunity_uuids is None:
-            self._of_all.remove(observer)
+            self._observers_of_all.remove(observer)
         for uuid in observer.opportunity_uuids or ():
-            self._of_one[uuid].remove(observer)
-            if not self._of_one[uuid]:
-                del self._of_one[uuid]
-        if not self._of_one and not self._of_all:
+            self._observers_by_uuid[uuid].remove(observer)
+            if not self._observers_by_uuid[uuid]:
+                del self._observers_by_uuid[uuid]
+        if not self._observers_by_uuid and not self._observers_of_all:
             self._close()
 
     def _close(self) -> None:
         self._task.cancel()
-        del _watches[self._key]
+        del _polling_loops[self._key]
         self._connection.users -= 1
         if not self._connection.users:
             self._connection.close()
             del _connections[self._key[:2]]
 
     def _observers(self) -> list[Observer]:
-        return [*self._of_all, *{observer for observers in self._of_one.values() for observer in observers}]
+        return [
+            *self._observers_of_all,
+            *{observer for observers in self._observers_by_uuid.values() for observer in observers},
+        ]
 
     async def _run(self) -> None:
         await asyncio.sleep(min(_LONGEST_GATHERING, self._interval / 10))
@@ -212,14 +215,14 @@ class _Watch:
     async def _look(self) -> None:
         """Look at all that is observed, in as few requests as are known to do it."""
         observers = self._observers()
-        wanted = set(self._of_one)
-        if self._of_all or len(wanted) > self._pages:
+        wanted = set(self._observers_by_uuid)
+        if self._observers_of_all or len(wanted) > self._requests_per_sweep:
             wanted = await self._sweep(wanted)
             self._rounds_since_sweep = 0
         else:
             self._rounds_since_sweep += 1
             if self._rounds_since_sweep == _ROUNDS_BETWEEN_SWEEPS:
-                self._pages = _ASSUMED_PAGES
+                self._requests_per_sweep = _ASSUMED_REQUESTS_PER_SWEEP
         await self._look_singly(wanted)
         for observer in observers:
             observer.end_round()
@@ -234,13 +237,13 @@ class _Watch:
             for opportunity in await self._connection.call(next, pages):
                 uuid = opportunity.get("uuid", "")
                 unseen.discard(uuid)
-                await self._see([*self._of_all, *self._of_one.get(uuid, ())], opportunity)
-            if pages.is_finished or (not unseen and not self._of_all):
-                self._pages = read
+                await self._see([*self._observers_of_all, *self._observers_by_uuid.get(uuid, ())], opportunity)
+            if pages.is_finished or (not unseen and not self._observers_of_all):
+                self._requests_per_sweep = read
                 return unseen
-            if read == len(wanted) and not self._of_all:
+            if read == len(wanted) and not self._observers_of_all:
                 # The list is longer than all of them looked at singly; not tried again until they are many more.
-                self._pages = 2 * len(wanted)
+                self._requests_per_sweep = 2 * len(wanted)
                 return unseen
 
     async def _look_singly(self, uuids: set[str]) -> None:
@@ -263,16 +266,16 @@ class _Watch:
                 opportunity = await self._connection.call(hook.retrieve_opportunity, uuid)
             except (ChartMogulNotFoundError, ChartMogulInvalidRequestError) as error:
                 outcome.successes += 1
-                await self._fail(self._of_one.get(uuid, ()), error, uuid)
+                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
             except ChartMogulError as error:
                 outcome.failures += 1
                 outcome.error = error
                 if not error.transient or (outcome.failures == _FAILURES_IN_A_ROUND and not outcome.successes):
                     raise
-                await self._fail(self._of_one.get(uuid, ()), error, uuid)
+                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
             else:
                 outcome.successes += 1
-                await self._see(self._of_one.get(uuid, ()), opportunity)
+                await self._see(self._observers_by_uuid.get(uuid, ()), opportunity)
 
     async def _see(self, observers: Iterable[Observer], opportunity: dict[str, Any]) -> None:
         for observer in tuple(observers):

@@ -257,12 +257,12 @@ def test_the_refusal_of_a_category_lists_those_there_are() -> None:
 
 def test_categories_to_wait_for_and_to_fail_on_must_differ() -> None:
     with pytest.raises(ValueError, match="lost, won: in target_categories and in failure_categories"):
-        AwaitedChange.check(["won", "lost", "committed"], ["lost", "won"])
+        AwaitedChange.parse(["won", "lost", "committed"], ["lost", "won"])
 
 
 def test_no_target_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="target_categories: empty"):
-        AwaitedChange.check([], None)
+        AwaitedChange.parse([], None)
 
 
 @pytest.mark.parametrize(
@@ -291,12 +291,12 @@ def test_when_a_wait_is_over(
     baseline: str | None,
     over: bool,  # noqa: FBT001  # a column of the table
 ) -> None:
-    assert AwaitedChange.check(targets, failures).is_over(category, baseline) is over
+    assert AwaitedChange.parse(targets, failures).is_over(category, baseline) is over
 
 
 def test_a_wait_is_named_in_logs() -> None:
-    assert str(AwaitedChange.check({"won", "committed"}, None)) == "committed or won"
-    assert str(AwaitedChange.check(None, "lost")) == "any change"
+    assert str(AwaitedChange.parse({"won", "committed"}, None)) == "committed or won"
+    assert str(AwaitedChange.parse(None, "lost")) == "any change"
 
 
 @pytest.mark.parametrize(

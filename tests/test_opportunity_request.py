@@ -9,10 +9,10 @@ import pytest
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 from airflow_provider_chartmogul.opportunity_request import (
-    CHANGEABLE_FIELDS,
-    change_body,
-    creation_body,
+    UPDATABLE_FIELDS,
+    create_body,
     is_made_from,
+    update_body,
 )
 
 REQUIRED: dict[str, Any] = {
@@ -67,23 +67,23 @@ class Index:
     ],
 )  # fmt: skip
 def test_what_is_given_is_sent(name: str, given: Any, sent: Any) -> None:
-    for body in (change_body({name: given}), creation_body({**REQUIRED, name: given})):
+    for body in (update_body({name: given}), create_body({**REQUIRED, name: given})):
         assert body[name] == sent
         assert type(body[name]) is type(sent)
         json.dumps(body)
 
 
-@pytest.mark.parametrize("name", CHANGEABLE_FIELDS)
+@pytest.mark.parametrize("name", UPDATABLE_FIELDS)
 def test_an_explicit_null_is_sent_on_change(name: str) -> None:
-    assert change_body({name: None}) == {name: None}
+    assert update_body({name: None}) == {name: None}
 
 
 def test_only_what_is_named_is_changed() -> None:
-    assert change_body({"win_likelihood": 0, "currency": "USD"}) == {"win_likelihood": 0, "currency": "USD"}
+    assert update_body({"win_likelihood": 0, "currency": "USD"}) == {"win_likelihood": 0, "currency": "USD"}
 
 
 def test_optional_fields_that_are_none_are_left_out_of_a_creation() -> None:
-    assert creation_body({**REQUIRED, "type": None, "custom": None}) == REQUIRED
+    assert create_body({**REQUIRED, "type": None, "custom": None}) == REQUIRED
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_optional_fields_that_are_none_are_left_out_of_a_creation() -> None:
     ],
 )
 def test_what_is_wrong_is_refused(name: str, given: Any, message: str) -> None:
-    for write in (change_body, lambda changes: creation_body({**REQUIRED, **changes})):
+    for write in (update_body, lambda changes: create_body({**REQUIRED, **changes})):
         with pytest.raises(ValueError, match=f"^{name}") as raised:
             write({name: given})
         assert message in str(raised.value)
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_refused(name: str, given: Any, message: str) -> None:
 
 def test_one_message_names_all_problems() -> None:
     with pytest.raises(ValueError, match="customer_uuid") as raised:
-        creation_body(
+        create_body(
             {
                 **REQUIRED,
                 "customer_uuid": "6dc2f92e",
@@ -161,19 +161,19 @@ def test_one_message_names_all_problems() -> None:
 
 def test_a_creation_misses_every_required_field() -> None:
     with pytest.raises(ValueError, match="missing") as raised:
-        creation_body({})
+        create_body({})
     assert str(raised.value) == " ".join(f"{name}: missing." for name in REQUIRED)
 
 
 @pytest.mark.parametrize("name", ["customer_uuid", "uuid", "created_at", "amount-in-cents"])
 def test_what_cannot_be_changed_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}': cannot be set; what can is owner, pipeline,"):
-        change_body({name: "x", "currency": "USD"})
+        update_body({name: "x", "currency": "USD"})
 
 
 def test_a_change_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="Nothing to change; give at least one of owner"):
-        change_body({})
+        update_body({})
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_what_was_made_of_a_request_is_recognised(
     is_same: bool,  # noqa: FBT001
 ) -> None:
     opportunity = {**REQUIRED, "type": "recurring", "win_likelihood": 0, "custom": {}, **received}
-    assert is_made_from(opportunity, creation_body({**REQUIRED, **given})) is is_same
+    assert is_made_from(opportunity, create_body({**REQUIRED, **given})) is is_same

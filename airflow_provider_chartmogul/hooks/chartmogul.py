@@ -24,7 +24,7 @@ from airflow_provider_chartmogul.exceptions import (
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
 from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
-from airflow_provider_chartmogul.opportunity_request import change_body, creation_body
+from airflow_provider_chartmogul.opportunity_request import create_body, update_body
 
 if TYPE_CHECKING:
     import datetime
@@ -291,9 +291,7 @@ class ChartMogulHook(BaseHook):
             "win_likelihood": win_likelihood,
             "custom": custom,
         }
-        return _opportunity_of(
-            self.request("POST", "opportunities", json=creation_body(fields)), "POST", "opportunities"
-        )
+        return _opportunity_of(self.request("POST", "opportunities", json=create_body(fields)), "POST", "opportunities")
 
     def update_opportunity(self, opportunity_uuid: str, **changes: Any) -> dict[str, Any]:
         """
@@ -304,7 +302,7 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
         endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
-        return _opportunity_of(self.request("PATCH", endpoint, json=change_body(changes)), "PATCH", endpoint)
+        return _opportunity_of(self.request("PATCH", endpoint, json=update_body(changes)), "PATCH", endpoint)
 
     def delete_opportunity(self, opportunity_uuid: str) -> None:
         """

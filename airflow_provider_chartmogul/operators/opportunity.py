@@ -13,9 +13,9 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
 from airflow_provider_chartmogul.opportunity import to_iso_date
 from airflow_provider_chartmogul.opportunity_request import (
-    CHANGEABLE_FIELDS,
     CREATABLE_FIELDS,
     REQUIRED_FIELDS,
+    UPDATABLE_FIELDS,
     check_fields,
 )
 from airflow_provider_chartmogul.task_tries import TaskMemory, earlier_tries_began, was_tried_before
@@ -319,7 +319,7 @@ class UpdateOpportunityOperator(BaseOperator):
         return opportunity
 
     def _changes(self) -> dict[str, Any]:
-        fields = _fields_of(self, CHANGEABLE_FIELDS)
+        fields = _fields_of(self, UPDATABLE_FIELDS)
         return {name: value for name, value in fields.items() if not isinstance(value, _NotGiven)}
 
 

@@ -107,7 +107,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         self._first_look: dict[str, Any] | None = None
 
     def _check_as_written(self, *, start_from_trigger: bool) -> None:
-        AwaitedChange.check(_literals(self.target_categories), _literals(self.failure_categories))
+        AwaitedChange.parse(_literals(self.target_categories), _literals(self.failure_categories))
         if not is_template(self.baseline_category):
             _check_baseline(self.baseline_category)
         needs_first_look = self.target_categories is None and self.baseline_category is None
@@ -220,7 +220,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
 
     def _awaited(self) -> AwaitedChange:
         _check_baseline(self.baseline_category)
-        return AwaitedChange.check(self.target_categories, self.failure_categories)
+        return AwaitedChange.parse(self.target_categories, self.failure_categories)
 
     def _remember_first_look(self, category: str | None, context: Context) -> str | None:
         """Return the category that this task's first look found, be it in this try or an earlier one."""

@@ -102,7 +102,7 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         """Wait, and yield the one event that ends the wait."""
         # What was a template when the DAG was parsed is checked here when the task started from the trigger.
         try:
-            awaited = AwaitedChange.check(self.target_categories, self.failure_categories)
+            awaited = AwaitedChange.parse(self.target_categories, self.failure_categories)
             opportunity_uuid = check_opportunity_uuid(self.opportunity_uuid)
             opportunity = await self._wait(opportunity_uuid, awaited)
         except (ChartMogulError, ValueError) as error:
@@ -227,7 +227,7 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
                 raise ValueError(f"{parameter}: expected text, not {shown(value)}.")
         if not isinstance(self.chartmogul_conn_id, str):
             raise ValueError(f"chartmogul_conn_id: expected text, not {shown(self.chartmogul_conn_id)}.")
-        AwaitedChange.check(self.target_categories, None)
+        AwaitedChange.parse(self.target_categories, None)
         if self.opportunity_uuids is not None:
             if not isinstance(self.opportunity_uuids, list) or not self.opportunity_uuids:
                 raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
@@ -246,7 +246,7 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
         from airflow_provider_chartmogul.forecast_memory import ForecastMemory
         from airflow_provider_chartmogul.overview import Overview
 
-        targets = AwaitedChange.check(self.target_categories, None).targets
+        targets = AwaitedChange.parse(self.target_categories, None).targets
         memory = ForecastMemory(getattr(self, "asset_state_store", None), self._identity())
         while not await self._has_worked(memory.load):
             await asyncio.sleep(_SECONDS_BETWEEN_LOADS)

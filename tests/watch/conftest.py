@@ -44,7 +44,7 @@ def open_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenSandbox]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     yield
-    assert watch._watches == {}
+    assert watch._polling_loops == {}
     assert watch._connections == {}
     deadline = time.monotonic() + PATIENCE
     while threads_of_waits():
