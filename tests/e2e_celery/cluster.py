@@ -80,8 +80,8 @@ class Cluster(LocalAirflow):
         super().start(component)
         self._killed.discard(component)
         if component in TRIGGERERS:
-            known = set(self._jobs.values())
-            self._jobs[component] = wait_until(lambda: self._new_job(known), f"{component} has a job")
+            newest = max(self._jobs.values(), default=0)
+            self._jobs[component] = wait_until(lambda: self._job_after(newest), f"{component} has a job")
 
     def kill(self, component: str) -> None:
         """End all processes of a component at once, and leave it down until it is started."""
@@ -115,8 +115,10 @@ class Cluster(LocalAirflow):
     def without_state_store(self) -> Iterator[None]:
         """Let Airflow answer every request for the state of an asset with an internal server error."""
         self._execute("ALTER TABLE asset_state_store RENAME TO gone")
-        yield
-        self._execute("ALTER TABLE gone RENAME TO asset_state_store")
+        try:
+            yield
+        finally:
+            self._execute("ALTER TABLE gone RENAME TO asset_state_store")
 
     def ends_of_triggers(self) -> list[str]:
         """Return the lines of the log in which triggerers tell of triggers that ended with an error."""
@@ -132,6 +134,6 @@ class Cluster(LocalAirflow):
         with self._engine.begin() as connection:
             connection.execute(sqlalchemy.text(sql))
 
-    def _new_job(self, known: set[int]) -> int | None:
-        jobs = {row.id for row in self.query("SELECT id FROM job WHERE job_type = 'TriggererJob'")}
-        return max(jobs - known, default=None)
+    def _job_after(self, newest: int) -> int | None:
+        rows = self.query("SELECT id FROM job WHERE job_type = 'TriggererJob' AND id > :newest", newest=newest)
+        return rows[0].id if rows else None

@@ -33,7 +33,6 @@ SECONDS_WITHOUT_STATE_STORE = 20
 SECONDS_OF_A_CREATION = 15
 """How long answers to creations take around a fault, for it to come in between."""
 
-
 EVENTS_WITHOUT_A_RUN = "SELECT id FROM asset_event WHERE id NOT IN (SELECT event_id FROM dagrun_asset_event)"
 
 
@@ -188,7 +187,7 @@ class _Story:
     def see_the_rest(self) -> None:
         self._change(waits=NUMBER_OF_WAITS, wins=2)
         self._wait_for_the_end()
-        # Airflow 3.3 leaves an event that comes while a run is queued to the run after the next event: #54659 there.
+        # Airflow 3.3 may leave an event that soon follows another to the next event's run: apache/airflow#54659.
         self.night.left_for_the_next_run = len(self._cluster.query(EVENTS_WITHOUT_A_RUN))
         self._change(wins=1)
         self._wait_for_the_end()
