@@ -44,6 +44,9 @@ def test_dag_facing_modules_import_no_http_library_and_no_sandbox() -> None:
     assert f"{NAME}.sensors.opportunity" in imported
     assert not {name for name in imported if name.split(".")[0] in HTTP_LIBRARIES - {"http"}}
     assert not {name for name in imported if name.startswith(f"{NAME}.sandbox")}
+    # The base of our link is all that is not there anyway.
+    links = {"airflow.sdk.bases.operatorlink", "airflow.models.baseoperatorlink"}
+    assert {name for name in imported if name.split(".")[0] != NAME} <= links
 
 
 def test_provider_info_imports_nothing() -> None:

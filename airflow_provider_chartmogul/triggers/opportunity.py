@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
-from asgiref.sync import sync_to_async
 
 try:
     from airflow.triggers.base import BaseEventTrigger
@@ -21,6 +19,7 @@ except ImportError:  # Airflow 2.11, which has no asset watchers
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.opportunity import (
     AwaitedChange,
+    check_baseline_category,
     check_opportunity_uuid,
     shown,
 )
@@ -61,6 +60,8 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
     :param baseline_category: the category that a change is measured from
     :param poll_interval: seconds between two looks at the opportunity
     :param chartmogul_conn_id: the Airflow connection to use
+    :param silent_fail: go on after an unexpected error
+    :param starts_wait: no worker has looked yet, so that the baseline is what a user wrote
     :param end_from_trigger: let the task succeed without returning to a worker
     """
 
@@ -75,6 +76,8 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         baseline_category: str | None = None,
         poll_interval: float = 60.0,
         chartmogul_conn_id: str = "chartmogul_default",
+        silent_fail: bool = False,
+        starts_wait: bool = False,
         end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
@@ -84,6 +87,8 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         self.baseline_category = baseline_category
         self.poll_interval = poll_interval
         self.chartmogul_conn_id = chartmogul_conn_id
+        self.silent_fail = silent_fail
+        self.starts_wait = starts_wait
         self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -95,6 +100,8 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
             "baseline_category": self.baseline_category,
             "poll_interval": self.poll_interval,
             "chartmogul_conn_id": self.chartmogul_conn_id,
+            "silent_fail": self.silent_fail,
+            "starts_wait": self.starts_wait,
             "end_from_trigger": self.end_from_trigger,
         }
 
@@ -103,22 +110,31 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         # What was a template when the DAG was parsed is checked here when the task started from the trigger.
         try:
             awaited = AwaitedChange.parse(self.target_categories, self.failure_categories)
+            if self.starts_wait:
+                check_baseline_category(self.baseline_category)
+                if awaited.targets is None and self.baseline_category is None:
+                    raise ValueError("baseline_category: rendered to nothing, so there is nothing to measure from.")
             opportunity_uuid = check_opportunity_uuid(self.opportunity_uuid)
             opportunity = await self._wait(opportunity_uuid, awaited)
         except (ChartMogulError, ValueError) as error:
             yield _WaitEvent(payload={"error": str(error)})
             return
+        event: TriggerEvent | None = None
         if self.end_from_trigger and opportunity.get("forecast_category") not in awaited.failures:
-            yield await self._success(opportunity)
-        else:
-            yield _WaitEvent(payload={"opportunity": opportunity, "baseline_category": self.baseline_category})
+            try:
+                event = await self._success(opportunity)
+            except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and XCom backend raise
+                self.log.warning("The result could not be stored from the triggerer, so a worker does it: %s", error)
+        yield event or _WaitEvent(payload={"opportunity": opportunity, "baseline_category": self.baseline_category})
 
     async def _success(self, opportunity: dict[str, Any]) -> TaskSuccessEvent:
+        # Imported here, since they bring half of Airflow's database along.
+        from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, XCom
+        from asgiref.sync import sync_to_async
+
         ti = self.task_instance
         if ti is None or BaseEventTrigger is BaseTrigger:
             return TaskSuccessEvent(xcoms={XCOM_RETURN_KEY: opportunity})
-        from airflow.providers.common.compat.sdk import XCom
-
         # Airflow 3 stores what the event brings along as JSON within JSON, and tasks that pull it get a string.
         await sync_to_async(XCom.set)(
             XCOM_RETURN_KEY,
@@ -142,7 +158,9 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
                 if isinstance(news, ChartMogulError) and news.transient:
                     self.log.warning("%s The wait goes on.", news.summary)
                 elif isinstance(news, Exception):
-                    raise news
+                    if not self.silent_fail or isinstance(news, ChartMogulError):
+                        raise news
+                    self.log.error("Unexpected error; the wait goes on.", exc_info=news)
                 else:
                     category = news.get("forecast_category")
                     if awaited.is_over(category, self.baseline_category):

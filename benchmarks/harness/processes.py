@@ -37,6 +37,8 @@ def own_airflow_home() -> tempfile.TemporaryDirectory[str]:
     """Give the processes that this one starts an Airflow that finds nothing and says little."""
     folder = tempfile.TemporaryDirectory(prefix="chartmogul-benchmark-")
     os.environ.update(AIRFLOW_HOME=folder.name, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
+    # Airflow does not compile its modules each time anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return folder
 
 
