@@ -52,7 +52,7 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     """Return what a night was like, as names and values."""
     for name, seconds in night.seconds.items():
         yield name, f"{seconds:.0f} s"
-    yield "waits taken over", str(night.waits_taken_over)
+    yield "waits of the other triggerer / taken over", f"{night.waits_of_the_survivor} / {night.waits_taken_over}"
     yield "components that ended by themselves", ", ".join(night.ended_by_themselves) or "none"
     yield "waits by number of tries", _tries(night.waits)
     yield "creations by number of tries", _tries(night.creations)

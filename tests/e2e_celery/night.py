@@ -70,6 +70,7 @@ class Night:
     ended_by_themselves: list[str] = field(default_factory=list)
     ends_of_triggers: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    waits_of_the_survivor: int = 0
     waits_taken_over: int = 0
     left_for_the_next_run: int = 0
 
@@ -139,12 +140,13 @@ class _Story:
 
     def kill_a_triggerer(self) -> None:
         victim = self._cluster.triggerer_of_watcher()
+        survivor = next(name for name in TRIGGERERS if name != victim)
+        self.night.waits_of_the_survivor = len(self._cluster.triggers_of(survivor))
         self._change(waits=CHANGES_A_FAULT, wins=3)
         self._cluster.kill(victim)
         orphans = self._cluster.triggers_of(victim)
         began = time.monotonic()
         self._change(wins=2)
-        survivor = next(name for name in TRIGGERERS if name != victim)
         self._until(lambda: orphans & self._cluster.triggers_of(survivor), f"{survivor} takes over")
         self.night.seconds["until another triggerer took over"] = time.monotonic() - began
         self.night.waits_taken_over = len(orphans & self._cluster.triggers_of(survivor))
