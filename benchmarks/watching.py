@@ -41,9 +41,9 @@ COMMAND = "make bench-watching"
 REMARKS = """\
 Half an interval is the least that polling can take: ChartMogul tells nobody of a change, and its list has no filter
 for one. Both ways read the same pages, and parsing them is most of the computing in both; the DAG's task adds the
-start of its process, its file, and Airflow's part, which is the task that does nothing in the table of `make bench-
-airflow-cost`. Our trigger also spreads what it reads evenly, at half the account's requests a second, and takes a
-pause of 5 s after events, so that none is taken for delivered before Airflow has stored it."""
+start of its process, its file, and Airflow's part, which is the task that does nothing in the table of `make
+bench-airflow-cost`. Our trigger also spreads what it reads evenly, at half the account's requests a second, and takes
+a pause of 5 s after events, so that none is taken for delivered before Airflow has stored it."""
 SECONDS_BETWEEN_EVENTS = 5  # our trigger sends events in batches, at most so far apart
 OURS, LISTING = "this provider", "a DAG that lists and compares"
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
