@@ -21,7 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUndecidedError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, seconds_before_retry
+from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, seconds_before_retry
 from airflow_provider_chartmogul.opportunity_request import create_body, is_made_from
 
 if TYPE_CHECKING:

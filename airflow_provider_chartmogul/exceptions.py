@@ -10,7 +10,7 @@ What can go wrong between Airflow and ChartMogul: one error for each thing a use
     ├── ChartMogulNotFoundError         404: there is no such object
     ├── ChartMogulInvalidRequestError   400, 402, 405, 422 and any other 4xx: the request has to change
     ├── ChartMogulRateLimitError        429: too many requests           (transient)
-    ├── ChartMogulUnavailableError      5xx: ChartMogul has a problem    (transient)
+    ├── ChartMogulUnavailableError      5xx, 408, 425: it has a problem  (transient)
     ├── ChartMogulUnreachableError      no answer came over the network  (transient)
     ├── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
     └── ChartMogulUndecidedError        only a person can tell whether something was created
@@ -168,6 +168,8 @@ _ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
     401: ChartMogulAuthenticationError,
     403: ChartMogulPermissionError,
     404: ChartMogulNotFoundError,
+    408: ChartMogulUnavailableError,
+    425: ChartMogulUnavailableError,
     429: ChartMogulRateLimitError,
 }
 

@@ -132,6 +132,19 @@ def check_forecast_categories(value: str | Iterable[str], parameter: str) -> fro
     return frozenset(categories)
 
 
+def check_baseline_category(value: object) -> None:
+    """
+    Check what a user wrote as the category that a change is measured from.
+
+    :raises ValueError: if it is neither None nor one of ChartMogul's categories
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ValueError(f"baseline_category: expected one forecast category, not {shown(value)}.")
+    check_forecast_categories(value, "baseline_category")
+
+
 @dataclass(frozen=True, slots=True)
 class AwaitedChange:
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,8 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.chartmogul import LONGEST_BACKOFF, ChartMogulHook, seconds_before_retry
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, seconds_before_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +51,15 @@ class PacedConnection:
         self._lookups = 0
         self._lookup_lock = asyncio.Lock()
 
-    async def call(self, function: Callable[..., _Result], *args: Any) -> _Result:
+    async def call(self, function: Callable[..., _Result], *args: Any, patience: float = math.inf) -> _Result:
         """
         Call a function that sends one request through :attr:`hook`, and again after a transient error.
 
+        :param patience: seconds after which it is not called again
         :raises ChartMogulError: if that did not help, or the error is permanent
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + patience
         retry = 0
         has_looked_up_anew = False
         while True:
@@ -71,8 +76,9 @@ class PacedConnection:
                 wait = seconds_before_retry(retry, error.retry_after)
                 if error.retry_after is not None:
                     # It is the account that sent too much, not this request.
-                    self._next_start = max(self._next_start, asyncio.get_running_loop().time() + wait)
-                if not error.transient or retry == _MAX_RETRIES or (error.retry_after or 0) > LONGEST_BACKOFF:
+                    self._next_start = max(self._next_start, clock() + min(wait, LONGEST_BACKOFF))
+                is_last = retry == _MAX_RETRIES or clock() + wait > deadline
+                if not error.transient or is_last or (error.retry_after or 0) > LONGEST_BACKOFF:
                     raise
                 retry += 1
                 log.info("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, _MAX_RETRIES)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
+    ChartMogulInvalidResponseError,
     ChartMogulNotFoundError,
 )
 from airflow_provider_chartmogul.paced_connection import PacedConnection
@@ -24,6 +25,8 @@ from airflow_provider_chartmogul.paced_connection import PacedConnection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
+
+    from airflow_provider_chartmogul.hooks.pages import Pages
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +149,13 @@ class _PollingLoop:
         self._observers_of_all: list[Observer] = []
         self._wake_ups = 0
         self._requests_per_sweep = _ASSUMED_REQUESTS_PER_SWEEP
+        self._pages_of_list = 0
         self._rounds_since_sweep = 0
         connection = _connections.get((loop, chartmogul_conn_id)) or PacedConnection(chartmogul_conn_id)
         _connections[loop, chartmogul_conn_id] = connection
         connection.users += 1
         self._connection = connection
-        # In a context of its own: in the first observer's, all that the loop logs would go to that one's task log.
-        self._task = loop.create_task(self._run(), context=contextvars.Context())
+        self._task = self._start()
 
     def join(self, observer: Observer) -> None:
         if observer.opportunity_uuids is None:
@@ -170,6 +173,18 @@ class _PollingLoop:
                 del self._observers_by_uuid[uuid]
         if not self._observers_by_uuid and not self._observers_of_all:
             self._close()
+
+    def _start(self) -> asyncio.Task[None]:
+        # In a context of its own: in the first observer's, all that the loop logs would go to that one's task log.
+        task = self._key[0].create_task(self._run(), context=contextvars.Context())
+        task.add_done_callback(self._start_again)
+        return task
+
+    def _start_again(self, ended: asyncio.Task[None]) -> None:
+        """Go on after what no handler of exceptions sees; those who wait would wait in vain."""
+        if not ended.cancelled():
+            log.error("The polling loop ended, and begins anew.", exc_info=ended.exception())
+            self._task = self._start()
 
     def _close(self) -> None:
         self._task.cancel()
@@ -207,10 +222,10 @@ class _PollingLoop:
                 await asyncio.sleep(self._interval - (clock() - start) % self._interval)
 
     def _pause_after(self, error: Exception, failures: int) -> float:
-        longest = max(self._interval, _LONGEST_BACKOFF)
         if not isinstance(error, ChartMogulError) or not error.transient:
-            return longest
-        return max(min(2.0 ** min(failures, _MOST_DOUBLINGS), longest), error.retry_after or 0)
+            return self._interval
+        pause = max(2.0 ** min(failures, _MOST_DOUBLINGS), error.retry_after or 0)
+        return min(pause, max(self._interval, _LONGEST_BACKOFF))
 
     async def _look(self) -> None:
         """Look at all that is observed, in as few requests as are known to do it."""
@@ -234,17 +249,33 @@ class _PollingLoop:
         read = 0
         while True:
             read += 1
-            for opportunity in await self._connection.call(next, pages):
+            for opportunity in await self._next_page(pages):
                 uuid = opportunity.get("uuid", "")
                 unseen.discard(uuid)
                 await self._see([*self._observers_of_all, *self._observers_by_uuid.get(uuid, ())], opportunity)
-            if pages.is_finished or (not unseen and not self._observers_of_all):
-                self._requests_per_sweep = read
+            if pages.is_finished:
+                self._requests_per_sweep = self._pages_of_list = read
+                return unseen
+            if not self._observers_of_all and len(unseen) <= max(0, self._pages_of_list - read):
+                # What is left is found singly in no more requests than the other pages would take.
+                self._requests_per_sweep = read + len(unseen)
                 return unseen
             if read == len(wanted) and not self._observers_of_all:
                 # The list is longer than all of them looked at singly; not tried again until they are many more.
                 self._requests_per_sweep = 2 * len(wanted)
                 return unseen
+
+    async def _next_page(self, pages: Pages) -> list[dict[str, Any]]:
+        try:
+            return await self._connection.call(next, pages)
+        except ChartMogulInvalidRequestError as error:
+            # Such as a cursor that ChartMogul no longer knows: none of those who wait is to blame.
+            raise ChartMogulInvalidResponseError(
+                f"a page of the list was refused: {error.message}",
+                method=error.method,
+                path=error.path,
+                status=error.status,
+            ) from error
 
     async def _look_singly(self, uuids: set[str]) -> None:
         outcome = _Outcome()
@@ -263,7 +294,8 @@ class _PollingLoop:
         hook = self._connection.hook
         for uuid in uuids:
             try:
-                opportunity = await self._connection.call(hook.retrieve_opportunity, uuid)
+                # One that has to be asked for again and again is not to keep the others waiting.
+                opportunity = await self._connection.call(hook.retrieve_opportunity, uuid, patience=self._interval)
             except (ChartMogulNotFoundError, ChartMogulInvalidRequestError) as error:
                 outcome.successes += 1
                 await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
@@ -272,6 +304,9 @@ class _PollingLoop:
                 outcome.error = error
                 if not error.transient or (outcome.failures == _FAILURES_IN_A_ROUND and not outcome.successes):
                     raise
+                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
+            except Exception as error:
+                log.exception("Unexpected error at opportunity %s; the waits for it end.", uuid)
                 await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
             else:
                 outcome.successes += 1

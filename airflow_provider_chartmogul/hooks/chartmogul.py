@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json as jsonlib
-import random
 import re
 import time
 from contextlib import closing
@@ -22,6 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
     error_from_response,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
+from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, is_retried, seconds_before_retry
 from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
 from airflow_provider_chartmogul.opportunity_request import create_body, update_body
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.hooks.pages import Pages
     from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 
-_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
-_FIRST_BACKOFF = 0.5  # seconds
-LONGEST_BACKOFF = 60.0  # seconds
 # Not compiled here, since DAG files import this module and send no request.
 _ENDPOINT = r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*"
 
@@ -178,7 +175,7 @@ class ChartMogulHook(BaseHook):
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
                 wait = seconds_before_retry(retry, error.retry_after)
-                if retry >= retry_limit or (error.retry_after or 0) > LONGEST_BACKOFF or not _is_retried(method, error):
+                if retry >= retry_limit or (error.retry_after or 0) > LONGEST_BACKOFF or not is_retried(method, error):
                     raise
                 retry += 1
                 self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, retry_limit)
@@ -206,8 +203,13 @@ class ChartMogulHook(BaseHook):
         :param opportunity_uuid: the opportunity's UUID
         :raises ValueError: if that is not a UUID
         """
-        endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
-        return _opportunity_of(self.request("GET", endpoint), "GET", endpoint)
+        uuid = check_opportunity_uuid(opportunity_uuid)
+        opportunity = _opportunity_of(self.request("GET", f"opportunities/{uuid}"), "GET", f"opportunities/{uuid}")
+        if opportunity["uuid"] != uuid:
+            raise ChartMogulInvalidResponseError(
+                f"expected opportunity {uuid}, got another", method="GET", path=f"/v1/opportunities/{uuid}"
+            )
+        return opportunity
 
     def list_opportunities(
         self,
@@ -398,16 +400,3 @@ def _opportunity_of(answer: Any, method: str, endpoint: str) -> dict[str, Any]:
             "expected a JSON object with a uuid", method=method, path=f"/v1/{endpoint}", may_have_acted=True
         )
     return answer
-
-
-def _is_retried(method: str, error: ChartMogulError) -> bool:
-    if method == "POST" and error.may_have_acted:
-        return False
-    return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
-
-
-def seconds_before_retry(retry: int, retry_after: float | None) -> float:
-    """Return seconds to wait, in part at random so that what failed together does not return together."""
-    if retry_after is not None:
-        return retry_after + random.uniform(0, min(retry_after, 1))
-    return min(_FIRST_BACKOFF * 2.0**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)

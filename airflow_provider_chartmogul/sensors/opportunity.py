@@ -24,7 +24,7 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
 from airflow_provider_chartmogul.opportunity import (
     AwaitedChange,
-    check_forecast_categories,
+    check_baseline_category,
     check_opportunity_uuid,
 )
 from airflow_provider_chartmogul.templates import is_template
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-_IS_AIRFLOW_3_3 = Version(airflow_version).release >= (3, 3)
+_AIRFLOW = Version(airflow_version).release
+_IS_AIRFLOW_3_3 = _AIRFLOW >= (3, 3)
 _BASELINE_KEY = "baseline_forecast_category"
 _RETENTION_MARGIN = datetime.timedelta(days=30)
 
@@ -109,7 +110,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
     def _check_as_written(self, *, start_from_trigger: bool) -> None:
         AwaitedChange.parse(_literals(self.target_categories), _literals(self.failure_categories))
         if not is_template(self.baseline_category):
-            _check_baseline(self.baseline_category)
+            check_baseline_category(self.baseline_category)
         needs_first_look = self.target_categories is None and self.baseline_category is None
         if not self.deferrable and (start_from_trigger or self.end_from_trigger):
             raise ValueError("start_from_trigger and end_from_trigger act only with deferrable=True.")
@@ -130,11 +131,11 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
             )
 
     def _prepare_start_from_trigger(self) -> None:
-        trigger_kwargs = self._trigger_kwargs(self.baseline_category)
-        if not _IS_AIRFLOW_3_3 and any(is_template(value) for value in _flattened(trigger_kwargs.values())):
+        trigger_kwargs = self._trigger_kwargs(self.baseline_category, starts_wait=True)
+        if obstacle := _obstacle_to_start_from_trigger(trigger_kwargs.values()):
             warnings.warn(
-                f"{self.task_id}: Airflow {airflow_version} does not render templates in the triggerer, so "
-                "start_from_trigger is left out and the task takes its first look on a worker.",
+                f"{self.task_id}: Airflow {airflow_version} {obstacle}, so start_from_trigger is left out and the "
+                "task takes its first look on a worker.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -151,6 +152,9 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Look until the wait is over; when deferrable, look once and leave the wait to the triggerer."""
+        if self.start_from_trigger:
+            self.log.warning("Airflow starts no mapped task in the triggerer, so start_from_trigger has no effect.")
+        self._read_rendered()
         self._started_at = time.monotonic()
         return super().execute(context)
 
@@ -194,32 +198,36 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         :raises AirflowFailException: if the wait ended in a failure category, or with an error that no retry can help
         :raises RuntimeError: if the event is not one of the trigger's own for this opportunity
         """
-        if not isinstance(event, dict):
-            event = {}
-        if isinstance(event.get("error"), str):
-            raise AirflowFailException(event["error"])
+        self._read_rendered()
         with permanent_errors_fail_without_retry():
             awaited = self._awaited()
             uuid = check_opportunity_uuid(self.opportunity_uuid)
-        opportunity = event.get("opportunity")
-        if (
-            not isinstance(opportunity, dict)
-            or opportunity.get("uuid") != uuid
-            or "baseline_category" not in event
-            or not awaited.is_over(opportunity.get("forecast_category"), event.get("baseline_category"))
-        ):
-            raise RuntimeError(
-                f"The triggerer sent an event that does not end the wait for opportunity {uuid}. The DAG or this "
-                "provider may have changed meanwhile; clear the task to wait anew."
-            )
-        return self._conclude(opportunity, awaited)
+        match event:
+            case {"error": str(message)} if len(event) == 1:
+                raise AirflowFailException(message)
+            case {
+                "opportunity": {"uuid": found, "forecast_category": str() | None as category} as opportunity,
+                "baseline_category": str() | None as baseline,
+            } if len(event) == 2 and found == uuid and self.baseline_category in (None, baseline):
+                if awaited.is_over(category, baseline):
+                    return self._conclude(opportunity, awaited)
+        raise RuntimeError(
+            f"The triggerer sent an event that does not end the wait for opportunity {uuid}. The DAG or this "
+            "provider may have changed meanwhile; clear the task to wait anew."
+        )
 
     @cached_property
     def _hook(self) -> ChartMogulHook:
         return ChartMogulHook(self.chartmogul_conn_id)
 
+    def _read_rendered(self) -> None:
+        """Take what came of templates and other tasks as if a user had written it."""
+        self.target_categories = _as_written(self.target_categories)
+        self.failure_categories = _as_written(self.failure_categories)
+        self.baseline_category = _as_written(self.baseline_category)
+
     def _awaited(self) -> AwaitedChange:
-        _check_baseline(self.baseline_category)
+        check_baseline_category(self.baseline_category)
         return AwaitedChange.parse(self.target_categories, self.failure_categories)
 
     def _remember_first_look(self, category: str | None, context: Context) -> str | None:
@@ -243,7 +251,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         self.log.info("Opportunity %s: forecast category is now %s.", uuid, category)
         return opportunity
 
-    def _trigger_kwargs(self, baseline: str | None) -> dict[str, Any]:
+    def _trigger_kwargs(self, baseline: str | None, *, starts_wait: bool = False) -> dict[str, Any]:
         return {
             "opportunity_uuid": self.opportunity_uuid,
             "target_categories": self.target_categories,
@@ -251,6 +259,8 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
             "baseline_category": baseline,
             "poll_interval": self.poke_interval,
             "chartmogul_conn_id": self.chartmogul_conn_id,
+            "silent_fail": self.silent_fail,
+            "starts_wait": starts_wait,
             "end_from_trigger": self.end_from_trigger,
         }
 
@@ -265,12 +275,16 @@ def _as_written(value: Any) -> Any:
     return value
 
 
-def _check_baseline(category: Any) -> None:
-    if category is None:
-        return
-    if not isinstance(category, str):
-        raise ValueError(f"baseline_category: expected one forecast category, not {category!r}.")
-    check_forecast_categories(category, "baseline_category")
+def _obstacle_to_start_from_trigger(trigger_kwargs: Iterable[Any]) -> str | None:
+    """Return what this Airflow does not do that a start in the triggerer needs; None: nothing."""
+    templates = [value for value in _flattened(trigger_kwargs) if is_template(value)]
+    if (3, 1) <= _AIRFLOW < (3, 3):
+        return "starts no task in the triggerer"
+    if templates and not _IS_AIRFLOW_3_3:
+        return "does not render templates in the triggerer"
+    if any(not isinstance(template, str) or "xcom_pull" in template for template in templates):
+        return "gives no results of other tasks to the triggerer"
+    return None
 
 
 def _flattened(values: Iterable[Any]) -> Iterator[Any]:
