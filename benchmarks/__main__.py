@@ -77,7 +77,8 @@ def short_table(answers: list[Answer]) -> str:
     """Return a line for each question."""
     lines = [answer.in_short for answer in answers]
     return table(
-        ["", "this provider", "instead", "ratio"], [[line.what, line.ours, line.instead, line.ratio] for line in lines]
+        ["", "this provider", "instead", "of that"],
+        [[line.what, line.ours, line.instead, line.ratio] for line in lines],
     )
 
 
