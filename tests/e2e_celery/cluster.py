@@ -66,6 +66,8 @@ class Cluster(LocalAirflow):
             CORE__EXECUTOR="CeleryExecutor",
             CORE__FERNET_KEY=fernet_key,
             DATABASE__SQL_ALCHEMY_CONN=postgres.url,
+            # A scheduler looks for the heartbeats of its own tasks alone, so a killed one's have to be adopted before.
+            SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
             SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
         )
         self._environment["AIRFLOW__CORE__PARALLELISM"] = "8"
