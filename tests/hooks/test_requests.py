@@ -313,6 +313,13 @@ def test_the_connection_is_looked_up_when_the_first_request_is_sent(connect: Con
     assert hook.request("GET", "ping") == {"data": "pong!"}
 
 
+def test_another_opportunity_than_the_one_asked_for_is_not_returned(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+    other = sandbox.opportunities[1]
+    sandbox.fail(Fault("body", body=json.dumps(other)))
+    with pytest.raises(ChartMogulInvalidResponseError, match=f"expected opportunity {EXAMPLE_OPPORTUNITY_UUID}"):
+        hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
+
+
 def test_while_a_connection_is_looked_up_anew_other_threads_go_on_with_the_session_of_before(
     hook: ChartMogulHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,8 @@ def test_it_looks_once_on_the_worker_and_leaves_the_rest_to_the_triggerer(sandbo
         "baseline_category": None,
         "poll_interval": 30,
         "chartmogul_conn_id": "chartmogul_default",
+        "silent_fail": False,
+        "starts_wait": False,
         "end_from_trigger": False,
     }
     assert len(sandbox.requests) == 1
@@ -151,6 +153,17 @@ def test_it_times_out_on_the_worker_when_the_first_look_took_all_the_time(sandbo
     sandbox.fail(Fault(kind="slow", seconds=0.3))
     with pytest.raises(AirflowSensorTimeout):
         sensor(timeout=0.2).execute({})
+
+
+@pytest.mark.usefixtures("opportunity")
+@pytest.mark.parametrize("rendered", [{"won"}, ("won",), iter(["won"]), ForecastCategory.WON], ids=type)
+def test_what_came_of_a_template_goes_to_the_triggerer_as_json(rendered: Any) -> None:
+    waiting = sensor(target_categories="{{ params.targets }}")
+    waiting.target_categories = rendered
+    kwargs = kwargs_of(deferral_of(waiting))
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert kwargs["target_categories"] in (["won"], "won")
+    assert type(kwargs["target_categories"]) in (list, str)
 
 
 # Errors at the first look
@@ -298,6 +311,10 @@ UNEXPECTED = {
         "baseline_category": "pipeline",
     },
     "no category": {"opportunity": {"uuid": UUID}, "baseline_category": "pipeline"},
+    "a category that is no text": {"opportunity": {**WON, "forecast_category": ["won"]}, "baseline_category": None},
+    "a baseline that is no text": {"opportunity": WON, "baseline_category": 5},
+    "an error besides": {"error": None, "opportunity": WON, "baseline_category": None},
+    "something else besides": {"status": "error", "opportunity": WON, "baseline_category": None},
 }
 
 
@@ -319,6 +336,12 @@ def test_an_event_that_is_not_the_end_of_this_wait_is_no_success(event: Any) -> 
 def test_an_event_without_a_change_is_no_success_when_any_change_is_waited_for(event: Any) -> None:
     with pytest.raises(RuntimeError, match="does not end the wait"):
         sensor(target_categories=None).execute_complete({}, event)
+
+
+def test_an_event_with_another_baseline_than_the_sensors_is_no_success() -> None:
+    event = {"opportunity": {**WON, "forecast_category": "pipeline"}, "baseline_category": "won"}
+    with pytest.raises(RuntimeError, match="does not end the wait"):
+        sensor(target_categories=None, baseline_category="pipeline").execute_complete({}, event)
 
 
 def test_no_event_at_all_is_no_success() -> None:

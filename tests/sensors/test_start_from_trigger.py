@@ -23,8 +23,11 @@ from tests.airflow_versions import AIRFLOW_VERSION
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Logs
 
 RENDERS_IN_TRIGGERER = AIRFLOW_VERSION >= (3, 3)
+STARTS_IN_TRIGGERER = not (3, 1) <= AIRFLOW_VERSION < (3, 3)
+starts_in_triggerer = pytest.mark.skipif(not STARTS_IN_TRIGGERER, reason="this Airflow starts no task in the triggerer")
 
 
 def sensor(**options: Any) -> OpportunityForecastCategorySensor:
@@ -53,6 +56,7 @@ def as_the_scheduler_sees_it(dag: DAG) -> Any:
     return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
 
 
+@starts_in_triggerer
 def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
     waiting = sensor(failure_categories={"lost"}, poke_interval=30, timeout=3600, end_from_trigger=True)
     arguments = started_with(waiting)
@@ -67,10 +71,13 @@ def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
         "baseline_category": None,
         "poll_interval": 30,
         "chartmogul_conn_id": "chartmogul_default",
+        "silent_fail": False,
+        "starts_wait": True,
         "end_from_trigger": True,
     }
 
 
+@starts_in_triggerer
 def test_sensors_do_not_share_what_they_start_with() -> None:
     one = sensor(timeout=1)
     other = sensor(task_id="other", opportunity_uuid=UUID.replace("4", "5"), timeout=2)
@@ -79,6 +86,7 @@ def test_sensors_do_not_share_what_they_start_with() -> None:
     assert sensor(start_from_trigger=False).start_from_trigger is False
 
 
+@starts_in_triggerer
 def test_every_template_field_is_an_attribute_of_the_trigger_where_airflow_renders_it() -> None:
     trigger = OpportunityForecastCategoryTrigger(opportunity_uuid=UUID)
     kwargs = started_with(sensor()).trigger_kwargs
@@ -103,18 +111,40 @@ def test_templates_start_in_the_triggerer_from_airflow_3_3_on_and_on_a_worker_be
     if RENDERS_IN_TRIGGERER:
         expectation: Any = contextlib.nullcontext()
     else:
-        expectation = pytest.warns(UserWarning, match="wait: Airflow .* does not render templates in the triggerer")
+        expectation = pytest.warns(
+            UserWarning, match="wait: Airflow .* (does not render templates|starts no task) in the triggerer"
+        )
     with expectation:
         waiting = sensor(**templated)
     assert waiting.start_from_trigger is RENDERS_IN_TRIGGERER
 
 
-def test_nothing_is_warned_of_without_templates() -> None:
+@starts_in_triggerer
+def test_nothing_is_warned_of_without_templates_where_airflow_starts_tasks_in_the_triggerer() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         sensor()
 
 
+@pytest.mark.parametrize("uuid", ["another task's result", "{{ ti.xcom_pull(task_ids='create')['uuid'] }}"])
+def test_what_another_task_returns_is_not_for_the_triggerer(uuid: str) -> None:
+    with new_dag():
+        upstream = BaseOperator(task_id="upstream")
+        with pytest.warns(UserWarning, match="wait: Airflow .*, so start_from_trigger is left out"):
+            waiting = sensor(opportunity_uuid=uuid if "{{" in uuid else upstream.output)
+    assert waiting.start_from_trigger is False
+
+
+def test_an_airflow_that_starts_no_task_in_the_triggerer_is_warned_of() -> None:
+    if STARTS_IN_TRIGGERER:
+        expectation: Any = contextlib.nullcontext()
+    else:
+        expectation = pytest.warns(UserWarning, match="starts no task in the triggerer")
+    with expectation:
+        assert sensor().start_from_trigger is STARTS_IN_TRIGGERER
+
+
+@pytest.mark.filterwarnings("ignore:.*starts no task in the triggerer:UserWarning")
 @pytest.mark.parametrize(
     "options",
     [
@@ -138,14 +168,14 @@ def test_a_dag_with_such_sensors_passes_through_the_database(options: dict[str, 
         assert arguments.timeout == started_with(waiting).timeout
 
 
-@pytest.mark.filterwarnings("ignore:.*does not render templates:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*start_from_trigger is left out:UserWarning")
 def test_a_uuid_from_another_task_passes_through_the_database() -> None:
     with new_dag() as dag:
         upstream = BaseOperator(task_id="upstream")
         sensor(opportunity_uuid=upstream.output)
     task = as_the_scheduler_sees_it(dag).get_task("wait")
     assert task.upstream_task_ids == {"upstream"}
-    assert task.start_from_trigger is RENDERS_IN_TRIGGERER
+    assert task.start_from_trigger is False
 
 
 # Mapped
@@ -178,7 +208,9 @@ def test_mapped_sensors_pass_through_the_database(options: dict[str, Any]) -> No
     assert task.start_trigger_args is None
 
 
-def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look_on_a_worker(sandbox: Sandbox) -> None:
+def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look_on_a_worker_and_say_so(
+    sandbox: Sandbox, logs: Logs
+) -> None:
     sandbox.set_opportunity(UUID, forecast_category="pipeline")
     task = mapped_dag(start_from_trigger=True).get_task("wait")
     waiting = task.unmap(
@@ -194,3 +226,4 @@ def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look
         waiting.execute({})
     assert deferral.value.trigger.serialize()[1]["opportunity_uuid"] == UUID
     assert len(sandbox.requests) == 1
+    assert any("start_from_trigger has no effect" in message for message in logs.messages)

@@ -25,6 +25,8 @@ EVERYTHING = {
     "baseline_category": "pipeline",
     "poll_interval": 30.0,
     "chartmogul_conn_id": "chartmogul_emea",
+    "silent_fail": True,
+    "starts_wait": True,
     "end_from_trigger": True,
 }
 
@@ -89,6 +91,22 @@ def test_values_that_make_no_sense_end_in_an_error_event_without_a_request(
     run(test())
 
 
+@pytest.mark.parametrize("rendered", ["pipelin", "None", "", None, 5, ["pipeline"]], ids=repr)
+def test_a_baseline_that_was_rendered_in_the_triggerer_is_checked_there(sandbox: Sandbox, rendered: Any) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+    payloads = []
+
+    async def test() -> None:
+        trigger = OpportunityForecastCategoryTrigger(
+            opportunity_uuid=uuid, baseline_category=rendered, starts_wait=True, end_from_trigger=True
+        )
+        payloads.append(await payload_of(trigger))
+
+    run(test())
+    assert "baseline_category" in payloads[0]["error"]
+    assert sandbox.requests == []
+
+
 @pytest.mark.parametrize("target", ["won", ForecastCategory.WON, ["won"], [ForecastCategory.WON, "lost"]])
 def test_one_event_ends_the_wait(sandbox: Sandbox, target: Any) -> None:
     (uuid,) = uuids_of(sandbox, 1)
@@ -146,6 +164,25 @@ def test_a_failure_category_goes_to_the_worker_even_when_the_wait_may_end_in_the
         else:
             assert not isinstance(event, TaskSuccessEvent)
             assert event.payload["opportunity"] == sandbox.opportunity(uuid)
+
+    run(test())
+
+
+def test_a_result_that_cannot_be_stored_from_the_triggerer_goes_to_the_worker(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("Airflow's API server is away")
+
+    monkeypatch.setattr(OpportunityForecastCategoryTrigger, "_success", fail)
+    (uuid,) = uuids_of(sandbox, 1)
+    won = sandbox.set_opportunity(uuid, forecast_category="won")
+
+    async def test() -> None:
+        assert await payload_of(trigger_for(uuid, end_from_trigger=True)) == {
+            "opportunity": won,
+            "baseline_category": None,
+        }
 
     run(test())
 

@@ -13,9 +13,12 @@ import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_chartmogul import paced_connection, watch
-from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.hooks import chartmogul as hook_module
+from airflow_provider_chartmogul.exceptions import ChartMogulAuthenticationError, ChartMogulError
+from airflow_provider_chartmogul.forecast_memory import ForecastMemory
+from airflow_provider_chartmogul.hooks import retries
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.overview import Overview
+from airflow_provider_chartmogul.paced_connection import PacedConnection
 from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.watch import Waiter
 from tests.waits import INTERVAL, eventually, looks, make_open, payload_of, run, trigger_for, uuids_of, waiting
@@ -43,7 +46,7 @@ TRANSIENT = {
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waits after failures, which are seconds."""
-    monkeypatch.setattr(hook_module, "_FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
     monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.1)
 
 
@@ -108,9 +111,117 @@ def test_an_outage_is_met_with_few_requests(open_sandbox: OpenSandbox, waits: in
     async def test() -> None:
         async with waiting(trigger_for(uuid, poll_interval=0.1) for uuid in uuids):
             await asyncio.sleep(8)
-        assert 4 <= len(sandbox.requests) <= 14
+        assert 2 <= len(sandbox.requests) <= 14
 
     run(test())
+
+
+def test_a_refused_page_of_the_list_ends_no_wait(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox(opportunities=300)
+    uuids = make_open(sandbox)
+    sandbox.fail(Fault(kind="status", status=400, path="/v1/opportunities", times=2))
+
+    async def test() -> None:
+        async with waiting(trigger_for(uuid) for uuid in uuids) as tasks:
+            await eventually(lambda: [request.status for request in sandbox.requests].count(400) == 2)
+            sandbox.set_opportunity(uuids[0], forecast_category="won")
+            await eventually(tasks[0].done)
+            assert tasks[0].result().payload["opportunity"]["forecast_category"] == "won"
+            assert not any(task.done() for task in tasks[1:])
+
+    run(test())
+
+
+def test_an_opportunity_that_hangs_is_asked_for_no_more_often_than_the_others(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox({**UNLIMITED, "timeout": 0.5})
+    hanging, other = uuids_of(sandbox, 2)
+    sandbox.fail(Fault(kind="hang", path=f"/v1/opportunities/{hanging}", times=None))
+
+    async def test() -> None:
+        async with waiting([trigger_for(hanging), trigger_for(other)]):
+            await eventually(lambda: looks(sandbox).count(hanging) >= 4)
+        assert looks(sandbox).count(other) >= 3
+
+    run(test())
+
+
+def test_an_unexpected_error_at_an_opportunity_ends_only_the_waits_for_it(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = open_sandbox()
+    cursed, other = uuids_of(sandbox, 2)
+    retrieve = ChartMogulHook.retrieve_opportunity
+
+    def fail_for_one(hook: ChartMogulHook, uuid: str) -> dict[str, Any]:
+        if uuid == cursed:
+            raise LookupError("a defect")
+        return retrieve(hook, uuid)
+
+    monkeypatch.setattr(ChartMogulHook, "retrieve_opportunity", fail_for_one)
+
+    async def test() -> None:
+        patient = trigger_for(cursed, silent_fail=True)
+        async with waiting([trigger_for(cursed), trigger_for(other), patient]) as (ends, goes_on, silent):
+            await eventually(ends.done)
+            with pytest.raises(LookupError, match="a defect"):
+                ends.result()
+            monkeypatch.undo()
+            for uuid in (cursed, other):
+                sandbox.set_opportunity(uuid, forecast_category="won")
+            await eventually(lambda: goes_on.done() and silent.done())
+
+    connection = json.dumps({**sandbox.connection, "extra": UNLIMITED})
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", connection)
+        run(test())
+
+
+def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox()
+    (uuid,) = uuids_of(sandbox, 1)
+    rightful = sandbox.api_key
+    sandbox.rotate_api_key("nobody-told-airflow")
+
+    async def test() -> None:
+        with Overview(
+            ForecastMemory(None, {}),
+            opportunity_uuids=None,
+            chartmogul_conn_id="chartmogul_default",
+            interval=INTERVAL,
+        ) as overview:
+            with pytest.raises(ChartMogulAuthenticationError):
+                await overview.changes()
+            sandbox.rotate_api_key(rightful)
+            sandbox.set_opportunity(uuid, forecast_category="won")
+            async with waiting([trigger_for(uuid)]) as (task,):
+                await eventually(task.done)
+
+    run(test())
+
+
+def test_the_loop_begins_anew_after_what_no_handler_of_exceptions_sees(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class UnheardOfError(BaseException):
+        pass
+
+    sandbox = open_sandbox()
+    (uuid,) = uuids_of(sandbox, 1)
+    call = PacedConnection.call
+
+    async def end(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(PacedConnection, "call", call)
+        raise UnheardOfError
+
+    async def test() -> None:
+        monkeypatch.setattr(PacedConnection, "call", end)
+        async with waiting([trigger_for(uuid)]) as (task,):
+            await eventually(lambda: sandbox.requests)
+            sandbox.set_opportunity(uuid, forecast_category="won")
+            await eventually(task.done)
+
+    run(test())
+    assert "The polling loop ended, and begins anew." in caplog.messages
 
 
 def test_a_wait_outlasts_any_number_of_failures(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch) -> None:

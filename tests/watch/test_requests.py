@@ -86,6 +86,22 @@ def test_a_sweep_stops_as_soon_as_everyone_was_seen(open_sandbox: OpenSandbox) -
     run(test())
 
 
+def test_what_few_pages_leave_is_looked_at_singly_once_the_length_of_the_list_is_known(
+    open_sandbox: OpenSandbox,
+) -> None:
+    sandbox = open_sandbox(opportunities=4000)
+    uuids = make_open(sandbox)
+    wanted, oldest = [*uuids[:99], uuids[-1]], uuids[-1]
+
+    async def test() -> None:
+        async with waiting(trigger_for(uuid, poll_interval=0.5) for uuid in wanted):
+            await eventually(lambda: looks(sandbox).count(oldest) > ROUNDS)
+        *_, last_but_one, _ = ",".join(looks(sandbox)).split("first page")
+        assert last_but_one == f",{oldest},"
+
+    run(test())
+
+
 def test_a_sweep_that_costs_more_than_single_looks_is_given_up_and_not_tried_again(
     open_sandbox: OpenSandbox,
 ) -> None:
