@@ -123,7 +123,7 @@ class _Measurement:
         looked_at: dict[str, float] = {}
 
         def has_ended() -> bool:
-            self._win(looked_at)
+            self._win(looked_at, by_list=dag_id == DAGS[STARTED_AND_ENDED])
             state = self._airflow.api("GET", f"dags/{dag_id}/dagRuns/{run}")["state"]
             if state == "failed":
                 raise RuntimeError(f"{dag_id} failed.")
@@ -133,9 +133,13 @@ class _Measurement:
         cpu = self._cpu() - before - self._idle * (time.monotonic() - start)
         return Cost(cpu, self._workers() - workers, len(self._sandbox.requests))
 
-    def _win(self, looked_at: dict[str, float]) -> None:
-        """Win what was first looked at long enough ago."""
-        everything = [opportunity["uuid"] for opportunity in self._sandbox.opportunities]
+    def _win(self, looked_at: dict[str, float], *, by_list: bool) -> None:
+        """
+        Win what was first looked at long enough ago.
+
+        :param by_list: whether the list counts, since no worker takes a first look
+        """
+        everything = [opportunity["uuid"] for opportunity in self._sandbox.opportunities] if by_list else []
         for request in self._sandbox.requests:
             uuid = request.path.removeprefix("/v1/opportunities").removeprefix("/")
             for seen in [uuid] if uuid else everything:
