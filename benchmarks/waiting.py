@@ -55,6 +55,8 @@ class Run:
 
 
 RUNS = [
+    Run(OURS, 1, 2, 5),
+    Run(HTTP_EVENT_TRIGGER, 1, 2, 5),
     Run(OURS, 10, 2, 5),
     Run(HTTP_EVENT_TRIGGER, 10, 2, 5),
     Run(OURS, 100, 5, 3),
