@@ -72,6 +72,8 @@ def test_each_error_says_what_to_do(error: type[ChartMogulError]) -> None:
         (405, ChartMogulInvalidRequestError),
         (418, ChartMogulInvalidRequestError),
         (422, ChartMogulInvalidRequestError),
+        (408, ChartMogulUnavailableError),
+        (425, ChartMogulUnavailableError),
         (429, ChartMogulRateLimitError),
         (500, ChartMogulUnavailableError),
         (502, ChartMogulUnavailableError),
