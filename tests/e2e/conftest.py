@@ -52,6 +52,7 @@ def airflow(sandbox: Sandbox, fernet_key: str, tmp_path_factory: pytest.TempPath
         CORE__FERNET_KEY=fernet_key,
         CORE__DAGS_FOLDER=str(dags),
         CORE__MAX_ACTIVE_TASKS_PER_DAG="200",
+        CORE__PARALLELISM="8",
         # So soon another triggerer takes over from one that was killed.
         TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD="10",
     ) as airflow:

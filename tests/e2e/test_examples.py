@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING, Any
 from isolation import REPOSITORY
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.e2e import test_watching
+from tests.e2e import test_waits, test_watching
 from tests.e2e.runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-# Airflow 2 takes three times as long for each.
-MAPPED_WAITS = 500 if IS_AIRFLOW_3 else 20
 
 
 def finished_run(runs: Runs, dag_id: str, **conf: Any) -> str:
@@ -57,27 +52,6 @@ def test_wait_until_won(runs: Runs, sandbox: Sandbox) -> None:
     assert runs.xcom(dag_id, run_id, "retrieve_opportunity")["forecast_category"] == "best_case"
     assert runs.xcom(dag_id, run_id, "wait_until_won") == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert "best_case -> won" in runs.xcom(dag_id, run_id, "announce")
-
-
-def test_wait_for_pipeline(runs: Runs, sandbox: Sandbox) -> None:
-    dag_id, pipeline = "example_wait_for_pipeline", "Distribution"
-    sandbox.add_opportunity(pipeline=pipeline, forecast_category="won", amount_in_cents=5_000)
-    still_open = [sandbox.add_opportunity(pipeline=pipeline, currency="EUR")["uuid"] for _ in range(MAPPED_WAITS)]
-    run_id = runs.trigger(dag_id, pipeline=pipeline)
-    wait_until(
-        lambda: runs.count(dag_id, run_id, state="deferred") == MAPPED_WAITS,
-        "all open ones are waited for",
-        seconds=900,
-    )
-    for amount, uuid in enumerate(still_open):
-        category = "won" if amount % 2 else "lost"
-        sandbox.set_opportunity(uuid, forecast_category=category, amount_in_cents=amount)
-    assert runs.outcome(dag_id, run_id, seconds=600) == "success"
-    waits = runs.tasks(dag_id, run_id, "wait")
-    assert [(task["state"], task["try_number"]) for task in waits] == [("success", 1)] * MAPPED_WAITS
-    # Listed newest first.
-    assert runs.xcom(dag_id, run_id, "wait", map_index=0) == sandbox.opportunity(still_open[-1])
-    assert runs.xcom(dag_id, run_id, "report") == {"EUR": sum(range(1, MAPPED_WAITS, 2))}
 
 
 def test_export_opportunities(runs: Runs, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -123,7 +97,7 @@ def test_stage_hygiene(runs: Runs, sandbox: Sandbox) -> None:
     assert results(runs, dag_id, run_id, "postpone") == postponed[::-1]
 
 
-def test_each_example_is_run_here_or_with_what_it_watches() -> None:
+def test_each_example_is_run_here_or_in_a_module_of_its_own() -> None:
     examples = {path.stem for path in (REPOSITORY / "example_dags").glob("*.py")}
     run_here = {name.replace("test_", "example_", 1) for name in globals()}
-    assert examples <= run_here | {test_watching.DAG_ID}
+    assert examples <= run_here | {test_waits.DAG_ID, test_watching.DAG_ID}
