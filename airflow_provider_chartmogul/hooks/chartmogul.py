@@ -204,7 +204,7 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: if that is not a UUID
         """
         uuid = check_opportunity_uuid(opportunity_uuid)
-        opportunity = _opportunity_of(self.request("GET", f"opportunities/{uuid}"), "GET", f"opportunities/{uuid}")
+        opportunity = self._request_opportunity("GET", f"opportunities/{uuid}")
         if opportunity["uuid"] != uuid:
             raise ChartMogulInvalidResponseError(
                 f"expected opportunity {uuid}, got another", method="GET", path=f"/v1/opportunities/{uuid}"
@@ -293,7 +293,7 @@ class ChartMogulHook(BaseHook):
             "win_likelihood": win_likelihood,
             "custom": custom,
         }
-        return _opportunity_of(self.request("POST", "opportunities", json=create_body(fields)), "POST", "opportunities")
+        return self._request_opportunity("POST", "opportunities", create_body(fields))
 
     def update_opportunity(self, opportunity_uuid: str, **changes: Any) -> dict[str, Any]:
         """
@@ -304,7 +304,7 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
         endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
-        return _opportunity_of(self.request("PATCH", endpoint, json=update_body(changes)), "PATCH", endpoint)
+        return self._request_opportunity("PATCH", endpoint, update_body(changes))
 
     def delete_opportunity(self, opportunity_uuid: str) -> None:
         """
@@ -344,6 +344,14 @@ class ChartMogulHook(BaseHook):
             except ChartMogulPermissionError as error:
                 return False, f"The API key of ChartMogul account {name!r} works, but: {error}"
             return True, f"Connected to ChartMogul account {name!r}; its opportunities are accessible."
+
+    def _request_opportunity(self, method: str, endpoint: str, json: Any = None) -> dict[str, Any]:
+        answer = self.request(method, endpoint, json=json)
+        if not isinstance(answer, dict) or not answer.get("uuid"):
+            raise ChartMogulInvalidResponseError(
+                "expected a JSON object with a uuid", method=method, path=f"/v1/{endpoint}", may_have_acted=True
+            )
+        return answer
 
     def _send(self, method: str, endpoint: str, params: Mapping[str, Any] | None, body: bytes | None) -> Any:
         from requests import RequestException
@@ -392,11 +400,3 @@ class ChartMogulHook(BaseHook):
 def _connection_type() -> dict[str, Any]:
     connection_types = cast("list[dict[str, Any]]", get_provider_info()["connection-types"])
     return connection_types[0]
-
-
-def _opportunity_of(answer: Any, method: str, endpoint: str) -> dict[str, Any]:
-    if not isinstance(answer, dict) or not answer.get("uuid"):
-        raise ChartMogulInvalidResponseError(
-            "expected a JSON object with a uuid", method=method, path=f"/v1/{endpoint}", may_have_acted=True
-        )
-    return answer
