@@ -21,7 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
     error_from_response,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, is_retried, seconds_before_retry
+from airflow_provider_chartmogul.hooks.retries import is_retried, seconds_before_retry
 from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
 from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
 from airflow_provider_chartmogul.opportunity_request import create_body, update_body
@@ -166,7 +166,6 @@ class ChartMogulHook(BaseHook):
             raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
         method = method.upper()
         body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
-        retry_limit = self.retry_limit
         may_have_acted = False
         retry = 0
         while True:
@@ -175,10 +174,12 @@ class ChartMogulHook(BaseHook):
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
                 wait = seconds_before_retry(retry, error.retry_after)
-                if retry >= retry_limit or (error.retry_after or 0) > LONGEST_BACKOFF or not is_retried(method, error):
+                if retry >= self.retry_limit or not is_retried(method, error):
                     raise
                 retry += 1
-                self.log.warning("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, retry_limit)
+                self.log.warning(
+                    "%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, self.retry_limit
+                )
             time.sleep(wait)
 
     def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Pages:
@@ -378,13 +379,8 @@ class ChartMogulHook(BaseHook):
                 may_have_acted=not failed_to_connect(error),
             ) from None
         if not 200 <= response.status_code < 300:
-            raise error_from_response(
-                method,
-                path,
-                response.status_code,
-                settings.without_api_key(response.content.decode(errors="replace")),
-                retry_after=retry_after(response),
-            )
+            text = settings.without_api_key(response.content.decode(errors="replace"))
+            raise error_from_response(method, path, response.status_code, text, retry_after=retry_after(response))
         try:
             return jsonlib.loads(response.content) if response.content else None
         except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ def is_retried(method: str, error: ChartMogulError) -> bool:
     :param method: its HTTP method in capitals
     :param error: what became of it; of a POST, also of its earlier attempts
     """
-    if method == "POST" and error.may_have_acted:
+    if (method == "POST" and error.may_have_acted) or (error.retry_after or 0) > LONGEST_BACKOFF:
         return False
     return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
 

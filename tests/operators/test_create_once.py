@@ -14,35 +14,24 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 from airflow_provider_chartmogul import create_once
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
 from airflow_provider_chartmogul.sandbox import Fault
 from tests.airflow_versions import HAS_TASK_STATE_STORE
 from tests.dag_runs import run_of
-from tests.operators.opportunities import CUSTOMER, FIELDS, STORED
+from tests.operators.creations import (
+    LOST_ANSWERS,
+    TIMEOUT,
+    WorkerKilledError,
+    after_creating,
+    create,
+    created_in,
+    dag,
+    kill,
+)
+from tests.operators.opportunities import FIELDS, STORED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_chartmogul.sandbox import Sandbox
     from tests.conftest import Connect, Logs
-
-TIMEOUT = 0.5
-LOST_ANSWERS: dict[str, dict[str, Any]] = {
-    "reset": {"kind": "reset"},
-    "timeout": {"kind": "hang", "seconds": 30},
-    "500": {"kind": "status", "status": 500},
-    "500 without body": {"kind": "status", "status": 500, "message": ""},
-    "502": {"kind": "status", "status": 502},
-    "503": {"kind": "status", "status": 503},
-    "504": {"kind": "status", "status": 504},
-    "truncated": {"kind": "truncate"},
-    "HTML with 200": {"kind": "html"},
-    "JSON that is no opportunity": {"kind": "body", "body": "{}"},
-}
-
-
-class WorkerKilledError(Exception):
-    """Stands in for the end of the process: nothing after it runs, and Airflow starts the task again."""
 
 
 @pytest.fixture(params=LOST_ANSWERS)
@@ -64,38 +53,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
 def sandbox(chartmogul_sandbox: Sandbox, connect: Connect) -> Sandbox:
     connect(extra={"max_retries": 2, "timeout": TIMEOUT})
     return chartmogul_sandbox
-
-
-def create(**options: Any) -> CreateOpportunityOperator:
-    return CreateOpportunityOperator(**{"task_id": "create", **FIELDS, **options})
-
-
-def dag(**options: Any) -> DAG:
-    with DAG("dag", schedule=None) as dag:
-        create(retries=2, **options)
-    return dag
-
-
-def created_in(sandbox: Sandbox) -> list[dict[str, Any]]:
-    return [opportunity for opportunity in sandbox.opportunities if opportunity["customer_uuid"] == CUSTOMER]
-
-
-def after_creating(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Act after the first request to create, whatever came of it."""
-    original = ChartMogulHook.create_opportunity
-
-    def wrapped(hook: ChartMogulHook, **fields: Any) -> dict[str, Any]:
-        monkeypatch.setattr(ChartMogulHook, "create_opportunity", original)
-        try:
-            return original(hook, **fields)
-        finally:
-            act()
-
-    monkeypatch.setattr(ChartMogulHook, "create_opportunity", wrapped)
-
-
-def kill() -> None:
-    raise WorkerKilledError
 
 
 def test_there_is_one_when_an_answer_is_lost_within_a_try(

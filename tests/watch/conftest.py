@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from airflow_provider_chartmogul import watch
+from airflow_provider_chartmogul.hooks import retries
 from airflow_provider_chartmogul.sandbox import Sandbox
 from tests.waits import PATIENCE, threads_of_waits
 
@@ -50,3 +51,10 @@ def _nothing_is_left_behind() -> Iterator[None]:
     while threads_of_waits():
         assert time.monotonic() < deadline, threads_of_waits()
         time.sleep(0.01)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits after failures, which are seconds."""
+    monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.1)
