@@ -40,7 +40,7 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
 
     page.goto(f"{airflow.url}/dags/{dag_id}/runs/{run_id}/")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
-    screenshot(page, "finished-run", height=700)
+    screenshot(page, "finished-run")
 
     page.get_by_role("row").get_by_role("link", name="wait_until_won", exact=True).click()
     page.get_by_role("link", name="Storage", exact=True).click()
