@@ -208,6 +208,7 @@ def test_mapped_sensors_pass_through_the_database(options: dict[str, Any]) -> No
     assert task.start_trigger_args is None
 
 
+@starts_in_triggerer
 def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look_on_a_worker_and_say_so(
     sandbox: Sandbox, logs: Logs
 ) -> None:
