@@ -28,6 +28,7 @@ from benchmarks.harness.plot import Line, Plot
 from benchmarks.harness.processes import in_new_process
 from benchmarks.harness.report import Answer, InShort, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
+from benchmarks.harness.server import seconds_at_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,14 @@ def answer(is_smoke: bool, rows: int = 200_000, rounds: int = 3) -> Answer:  # n
                 title="Export: time for all opportunities",
                 across="opportunities",
                 up="seconds",
-                lines=[Line(name, points) for name, points in growth.items()],
+                lines=[
+                    *(Line(name, points) for name, points in growth.items()),
+                    Line(
+                        "the least that ChartMogul's limit allows",
+                        [(size, seconds_at_limit(size)) for size in sizes],
+                        is_measured=False,
+                    ),
+                ],
             )
         ],
     )

@@ -32,7 +32,7 @@ from benchmarks.harness.network import AnsweringServer
 from benchmarks.harness.plot import Line, Plot
 from benchmarks.harness.processes import in_new_process, own_airflow_home
 from benchmarks.harness.report import Answer, InShort, main, progress, table
-from benchmarks.harness.server import Server
+from benchmarks.harness.server import Server, seconds_at_limit
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -108,6 +108,8 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
     columns = ["watched by", "requests a minute", "CPU a minute", "changes seen", "change to event, median", "longest"]
     ours, listing = results[OURS], results[LISTING]
     lines = [Line(name, [(size, looks[name] * 1000) for size, looks in growth.items()]) for name in (OURS, LISTING)]
+    least = [(size, seconds_at_limit(size) * 1000) for size in growth]
+    limit = Line("the time that ChartMogul's limit makes it take", least, is_measured=False)
     return Answer(
         title=f"Watching {scene.opportunities:,} opportunities",
         body="\n\n".join(
@@ -146,7 +148,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
                 title="Watching: computing for one look at all opportunities",
                 across="opportunities",
                 up="CPU, ms",
-                lines=lines,
+                lines=[*lines, limit],
             )
         ],
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_chartmogul.sandbox import Sandbox
+from benchmarks.harness.listing import PAGE_SIZE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 REQUESTS_PER_SECOND = 40
 MAX_CONNECTIONS = 20
 LATENCY = 0.05  # seconds
+
+
+def seconds_at_limit(opportunities: int) -> float:
+    """Return the least time in which ChartMogul lets anybody read so many opportunities."""
+    return math.ceil(opportunities / PAGE_SIZE) / REQUESTS_PER_SECOND
 
 
 class Server:
