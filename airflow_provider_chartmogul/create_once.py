@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
@@ -34,24 +34,8 @@ log = logging.getLogger(__name__)
 _CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)  # Airflow's from ChartMogul's, at most
 _TIMED_OUT_BEHIND_A_GATEWAY = frozenset({504, 524})
 _MOST_CANDIDATES_SHOWN = 10
-
-
-class Memory(Protocol):
-    """What outlives a try of a task, or the process that it runs in."""
-
-    def load(self) -> dict[str, Any] | None:
-        """Return what was saved last; None if nothing was."""
-
-    def save(self, record: dict[str, Any]) -> None:
-        """Keep JSON; it has to be safe when this returns."""
-
-
-class _NoMemory:
-    def load(self) -> None:
-        return None
-
-    def save(self, record: dict[str, Any]) -> None:
-        pass
+_KEY = "created_opportunity"
+_RETENTION = datetime.timedelta(days=365)  # in which a task may be run again; Airflow's default is 30 days
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +81,7 @@ def create_opportunity_once(
     hook: ChartMogulHook,
     fields: Mapping[str, Any],
     *,
-    memory: Memory | None = None,
+    store: Any = None,
     tried_since: datetime.datetime | None = None,
 ) -> dict[str, Any]:
     """
@@ -105,41 +89,44 @@ def create_opportunity_once(
 
     :param hook: sends the requests; its ``max_retries`` is also how often a creation is tried again
     :param fields: as in :meth:`~airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook.create_opportunity`
-    :param memory: what earlier tries left behind, and later ones find; None: there is no such thing
-    :param tried_since: a moment that no earlier try began before, for where ``memory`` knows nothing of them; None:
-        there was no earlier try
+    :param store: Airflow's ``task_state_store``, where earlier tries left a note and later ones find it; None: this
+        Airflow has none
+    :param tried_since: a moment that no earlier try began before, for where the store has no note; None: there was no
+        earlier try
     :return: the opportunity's JSON
     :raises ValueError: naming every field that is wrong; nothing was sent
     :raises ChartMogulUndecidedError: if it cannot be told which opportunity was created, if any was
     """
-    return _Creation(hook, fields, memory or _NoMemory(), tried_since).run()
+    return _Creation(hook, fields, store, tried_since).run()
 
 
 class _Creation:
     def __init__(
-        self, hook: ChartMogulHook, fields: Mapping[str, Any], memory: Memory, tried_since: datetime.datetime | None
+        self, hook: ChartMogulHook, fields: Mapping[str, Any], store: Any, tried_since: datetime.datetime | None
     ) -> None:
         self._hook = hook
         self._fields = fields
         self._body = create_body(fields)
-        self._memory = memory
+        self._store = store
         self._tried_since = tried_since
         self._before = _Before(None)
 
     def run(self) -> dict[str, Any]:
         opportunity = self._find_earlier()
         if opportunity is None:
-            self._memory.save(self._record())
+            self._note()
             opportunity = self._create()
-        self._memory.save({**self._record(), "created": opportunity["uuid"]})
+        self._note(created=opportunity["uuid"])
         return opportunity
 
-    def _record(self) -> dict[str, Any]:
-        return {"before": self._before.to_json(), "sent": self._body}
+    def _note(self, **more: str) -> None:
+        if self._store is not None:
+            record = {"before": self._before.to_json(), "sent": self._body, **more}
+            self._store.set(_KEY, record, retention=_RETENTION)
 
     def _find_earlier(self) -> dict[str, Any] | None:
         """Return what an earlier try created; find out what is there before this one creates anything."""
-        if record := self._memory.load():
+        if self._store is not None and (record := self._store.get(_KEY)):
             self._before = _Before.from_json(record["before"])
             found = self._retrieve(record["created"]) if "created" in record else self._find(record["sent"])
             if record["sent"] == self._body:

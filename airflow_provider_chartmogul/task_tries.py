@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import datetime
+
     from airflow.providers.common.compat.sdk import Context
-
-_KEY = "created_opportunity"
-_RETENTION = datetime.timedelta(days=365)
-"""How long after a creation its task may be run again; by default Airflow forgets after 30 days."""
-
-
-class TaskMemory:
-    """What earlier tries of a task left behind; Airflow keeps such since 3.3."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    @classmethod
-    def of(cls, context: Context) -> Self | None:
-        """Return the memory of the task that runs in a context; None where Airflow has none."""
-        store = context.get("task_state_store")
-        return None if store is None else cls(store)
-
-    def load(self) -> dict[str, Any] | None:
-        """Return what was saved last; None if nothing was."""
-        return cast("dict[str, Any] | None", self._store.get(_KEY))
-
-    def save(self, record: dict[str, Any]) -> None:
-        """Keep JSON in Airflow's database."""
-        self._store.set(_KEY, record, retention=_RETENTION)
 
 
 def was_tried_before(context: Context) -> bool:

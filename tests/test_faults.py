@@ -53,7 +53,7 @@ def test_which_faults_are_transient() -> None:
 
 
 @cases(*CASES)
-def test_hook(case: Case, sandbox: Sandbox, waits: list[float]) -> None:
+def test_hook_raises_the_error_that_fits(case: Case, sandbox: Sandbox, waits: list[float]) -> None:
     case.begin(sandbox)
     with pytest.raises(ChartMogulError) as failure:
         ChartMogulHook().retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)

@@ -57,7 +57,7 @@ def test_the_wheel_is_the_package_and_nothing_else(tmp_path: Path, monkeypatch: 
     assert said["License-Expression"] == "Apache-2.0"
 
 
-def test_the_sdist_has_no_tests_and_no_trace_of_a_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sdist_is_the_package_and_what_describes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = package_files()
     with tarfile.open(build(buildapi.build_sdist, tmp_path, monkeypatch)) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}

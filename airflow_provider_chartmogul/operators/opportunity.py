@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.opportunity_request import (
     UPDATABLE_FIELDS,
     check_fields,
 )
-from airflow_provider_chartmogul.task_tries import TaskMemory, earlier_tries_began, was_tried_before
+from airflow_provider_chartmogul.task_tries import earlier_tries_began, was_tried_before
 from airflow_provider_chartmogul.templates import is_template, literals
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class CreateOpportunityOperator(BaseOperator):
             opportunity = create_opportunity_once(
                 ChartMogulHook(self.chartmogul_conn_id),
                 _fields_of(self, CREATABLE_FIELDS),
-                memory=TaskMemory.of(context),
+                store=context.get("task_state_store"),
                 tried_since=earlier_tries_began(context),
             )
         _log_opportunity(self, opportunity)

@@ -38,6 +38,7 @@ class Sandbox:
     :param requests_per_second: how many requests are answered in any second; None for no limit
     :param max_connections: how many requests may be under way at once; None for no limit
     :param latency: seconds that every answer takes
+    :raises ValueError: if the key is none: printable ASCII without a colon
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Sandbox:
         Reject the key that may do everything from now on, and accept another in its place.
 
         :param api_key: the new key
+        :raises ValueError: if it is no key: printable ASCII without a colon
         """
         self._keys.full = api_key
 

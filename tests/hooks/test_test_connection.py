@@ -33,7 +33,7 @@ def test_a_read_only_key_is_good(sandbox: Sandbox, connect: Connect) -> None:
     assert answer()[0]
 
 
-def test_a_rejected_key(connect: Connect) -> None:
+def test_a_rejected_key_is_told_with_the_fix(connect: Connect) -> None:
     connect(password="rejected-key")
     works, words = answer()
     assert not works
@@ -41,7 +41,7 @@ def test_a_rejected_key(connect: Connect) -> None:
     assert "rejected-key" not in words
 
 
-def test_a_key_without_crm_seat(sandbox: Sandbox, connect: Connect) -> None:
+def test_a_key_without_crm_seat_is_told_from_a_rejected_one(sandbox: Sandbox, connect: Connect) -> None:
     connect(password=sandbox.seatless_api_key)
     works, words = answer()
     assert not works
@@ -62,13 +62,13 @@ def test_a_key_without_crm_seat(sandbox: Sandbox, connect: Connect) -> None:
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body}",
 )
-def test_a_host_that_is_not_chartmogul(fault: Fault, sandbox: Sandbox) -> None:
+def test_a_host_that_is_not_chartmogul_is_told_as_such(fault: Fault, sandbox: Sandbox) -> None:
     sandbox.fail(fault)
     expected = f"{sandbox.url} does not answer like ChartMogul's API. Check the connection's host."
     assert answer() == (False, expected)
 
 
-def test_a_host_that_listens_to_nobody(sandbox: Sandbox) -> None:
+def test_a_host_that_listens_to_nobody_is_named(sandbox: Sandbox) -> None:
     sandbox.stop()
     works, words = answer()
     assert not works
@@ -85,7 +85,7 @@ def test_a_host_that_is_too_busy_is_not_waited_for(sandbox: Sandbox, connect: Co
     assert waits == []
 
 
-def test_an_unknown_connection(sandbox: Sandbox) -> None:
+def test_an_unknown_connection_is_named(sandbox: Sandbox) -> None:
     works, words = answer("nowhere")
     assert not works
     assert "nowhere" in words

@@ -360,14 +360,14 @@ def test_a_task_that_is_cleared_returns_what_became_of_what_it_created(sandbox: 
 
 def test_nothing_is_sent_before_airflow_has_kept_what_a_retry_needs(sandbox: Sandbox) -> None:
     class FullDisk:
-        def load(self) -> None:
+        def get(self, key: str) -> None:
             return None
 
-        def save(self, record: dict[str, Any]) -> None:
+        def set(self, key: str, value: Any, *, retention: timedelta) -> None:
             raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        create_once.create_opportunity_once(ChartMogulHook(), STORED, memory=FullDisk())
+        create_once.create_opportunity_once(ChartMogulHook(), STORED, store=FullDisk())
     assert [request.method for request in sandbox.requests] == ["GET"]
 
 

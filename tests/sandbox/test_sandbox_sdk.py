@@ -33,7 +33,7 @@ def config(sandbox: Sandbox) -> Any:
     return config
 
 
-def test_an_opportunity_from_create_to_destroy(config: Any, sandbox: Sandbox) -> None:
+def test_it_takes_an_opportunity_from_create_to_destroy(config: Any, sandbox: Sandbox) -> None:
     created = chartmogul.Opportunity.create(config, data=NEW).get()
     retrieved = chartmogul.Opportunity.retrieve(config, uuid=created.uuid).get()
     assert retrieved.owner == "owner@example.com"
@@ -54,7 +54,7 @@ def test_an_opportunity_from_create_to_destroy(config: Any, sandbox: Sandbox) ->
     assert methods == [("POST", 201), ("GET", 200), ("PATCH", 200), ("DELETE", 200), ("GET", 404)]
 
 
-def test_all_pages_of_the_list(config: Any, sandbox: Sandbox) -> None:
+def test_it_reads_all_pages_of_the_list(config: Any, sandbox: Sandbox) -> None:
     listed: list[Any] = []
     page = chartmogul.Opportunity.all(config, per_page=2).get()
     listed += page.entries
@@ -66,12 +66,12 @@ def test_all_pages_of_the_list(config: Any, sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 2
 
 
-def test_ping_and_account(config: Any) -> None:
+def test_it_reads_ping_and_account(config: Any) -> None:
     assert chartmogul.Ping.ping(config).get().data == "pong!"
     assert chartmogul.Account.retrieve(config).get().name == "ChartMogul Sandbox"
 
 
-def test_a_bad_key(config: Any) -> None:
+def test_it_understands_that_a_key_is_bad(config: Any) -> None:
     config.auth = ("wrong", "")
 
     with pytest.raises(chartmogul.APIError, match="No valid API key provided"):

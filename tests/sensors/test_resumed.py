@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
-from airflow_provider_chartmogul.exceptions import ChartMogulUnavailableError
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
@@ -181,7 +180,3 @@ def test_a_defect_in_the_triggerer_fails_and_may_be_retried() -> None:
     with pytest.raises(AirflowException) as raised:
         fail_in_triggerer(sensor())
     assert not isinstance(raised.value, AirflowFailException | AirflowSensorTimeout)
-
-
-def test_transient_errors_are_no_airflow_exceptions_so_that_soft_fail_does_not_skip_for_them() -> None:
-    assert not issubclass(ChartMogulUnavailableError, AirflowException)
