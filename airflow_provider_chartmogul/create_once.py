@@ -21,7 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUndecidedError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, seconds_before_retry
+from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, asks_for_too_long_a_wait, seconds_before_retry
 from airflow_provider_chartmogul.opportunity_request import create_body, is_made_from
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class _Creation:
         if isinstance(error, ChartMogulUnreachableError) or error.status in _TIMED_OUT_BEHIND_A_GATEWAY:
             wait = min(self._hook.settings.timeout, LONGEST_BACKOFF)
         else:
-            if (error.retry_after or 0) > LONGEST_BACKOFF:
+            if asks_for_too_long_a_wait(error):
                 raise error
             wait = seconds_before_retry(retry, error.retry_after)
         time.sleep(wait)

@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, seconds_before_retry
+from airflow_provider_chartmogul.hooks.retries import LONGEST_BACKOFF, asks_for_too_long_a_wait, seconds_before_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class PacedConnection:
                     # It is the account that sent too much, not this request.
                     self._next_start = max(self._next_start, clock() + min(wait, LONGEST_BACKOFF))
                 is_last = retry == _MAX_RETRIES or clock() + wait > deadline
-                if not error.transient or is_last or (error.retry_after or 0) > LONGEST_BACKOFF:
+                if not error.transient or is_last or asks_for_too_long_a_wait(error):
                     raise
                 retry += 1
                 log.info("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, _MAX_RETRIES)

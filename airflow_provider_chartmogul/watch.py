@@ -182,8 +182,9 @@ class _PollingLoop:
 
     def _start_again(self, ended: asyncio.Task[None]) -> None:
         """Go on after what no handler of exceptions sees; those who wait would wait in vain."""
-        if not ended.cancelled():
-            log.error("The polling loop ended, and begins anew.", exc_info=ended.exception())
+        error = None if ended.cancelled() else ended.exception()
+        if error and _polling_loops.get(self._key) is self:
+            log.error("The polling loop ended, and begins anew.", exc_info=error)
             self._task = self._start()
 
     def _close(self) -> None:

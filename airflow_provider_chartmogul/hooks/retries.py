@@ -18,9 +18,14 @@ def is_retried(method: str, error: ChartMogulError) -> bool:
     :param method: its HTTP method in capitals
     :param error: what became of it; of a POST, also of its earlier attempts
     """
-    if (method == "POST" and error.may_have_acted) or (error.retry_after or 0) > LONGEST_BACKOFF:
+    if (method == "POST" and error.may_have_acted) or asks_for_too_long_a_wait(error):
         return False
     return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
+
+
+def asks_for_too_long_a_wait(error: ChartMogulError) -> bool:
+    """Tell whether ChartMogul asks for a longer wait than a request is held up for."""
+    return (error.retry_after or 0) > LONGEST_BACKOFF
 
 
 def seconds_before_retry(retry: int, retry_after: float | None) -> float:

@@ -212,6 +212,31 @@ def test_the_loop_begins_anew_after_what_no_handler_of_exceptions_sees(
     assert "The polling loop ended, and begins anew." in caplog.messages
 
 
+def test_the_loop_does_not_begin_anew_when_the_last_one_left_meanwhile(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnheardOfError(BaseException):
+        pass
+
+    async def end(_: Any) -> None:
+        raise UnheardOfError
+
+    (uuid,) = uuids_of(open_sandbox(), 1)
+    monkeypatch.setattr(watch._PollingLoop, "_run", end)
+
+    async def test() -> None:
+        with _wait_for(uuid):
+            (polling_loop,) = watch._polling_loops.values()
+            # One turn for the loop to end; what its end calls back comes in the next.
+            await asyncio.sleep(0)
+            assert polling_loop._task.done()
+        ended = polling_loop._task
+        await asyncio.sleep(0)
+        assert polling_loop._task is ended
+
+    run(test())
+
+
 def test_a_wait_outlasts_any_number_of_failures(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_SHORTEST_INTERVAL", 0.001)
     monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.001)
