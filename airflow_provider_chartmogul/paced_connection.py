@@ -33,8 +33,8 @@ class PacedConnection:
     """
     Call a hook's methods in threads, no more at once and no faster than the Airflow connection's extra says.
 
-    The Airflow connection is looked up at the first call, and again when ChartMogul rejects the API key, so that a
-    rotated key is picked up.
+    The Airflow connection is looked up at the first call, again when ChartMogul rejects the API key, so that a rotated
+    key is picked up, and again after :meth:`distrust`.
 
     :param chartmogul_conn_id: the Airflow connection to use
     """
@@ -49,6 +49,7 @@ class PacedConnection:
         self._executor: ThreadPoolExecutor | None = None
         self._under_way = asyncio.Semaphore()
         self._lookups = 0
+        self._distrusted_lookups = 0
         self._lookup_lock = asyncio.Lock()
 
     async def call(self, function: Callable[..., _Result], *args: Any, patience: float = math.inf) -> _Result:
@@ -86,8 +87,12 @@ class PacedConnection:
                     await asyncio.sleep(wait)
 
     async def connect(self) -> None:
-        """Look the Airflow connection up unless that was done before."""
-        await self._look_up(known=0)
+        """Look the Airflow connection up unless that was done before, and is trusted."""
+        await self._look_up(known=self._distrusted_lookups)
+
+    def distrust(self) -> None:
+        """Look the Airflow connection up again before the next request: whoever sees an error may correct it."""
+        self._distrusted_lookups = self._lookups
 
     def close(self) -> None:
         """Close the session and let the threads end."""

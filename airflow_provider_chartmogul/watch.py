@@ -216,6 +216,7 @@ class _PollingLoop:
                 else:
                     log.exception("Unexpected error in the polling loop; the waits that it serves end.")
                 await self._fail(self._observers(), error)
+                self._connection.distrust()
                 await asyncio.sleep(self._pause_after(error, failures))
             else:
                 failures = 0

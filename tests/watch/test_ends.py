@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_chartmogul.exceptions import ChartMogulError
+from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulUnreachableError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.watch import Waiter
 from tests.waits import INTERVAL, eventually, looks, make_open, payload_of, run, trigger_for, uuids_of, waiting
@@ -33,6 +34,27 @@ def test_a_rotated_key_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pyte
             await eventually(tasks[0].done)
             assert tasks[0].result().payload["opportunity"]["forecast_category"] == "won"
             assert not any(task.done() for task in tasks[1:])
+
+    run(test())
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+def test_a_corrected_host_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
+    sandbox = open_sandbox(opportunities=20)
+    uuids = make_open(sandbox)[:waits]
+    connection = "AIRFLOW_CONN_CHARTMOGUL_DEFAULT"
+    corrected = os.environ[connection]
+    monkeypatch.setenv(connection, json.dumps({**sandbox.connection, "host": "http://127.0.0.1:1"}))
+
+    async def test() -> None:
+        with Waiter(uuids[0], chartmogul_conn_id="chartmogul_default", interval=INTERVAL) as waiter:
+            async with waiting(trigger_for(uuid) for uuid in uuids[1:]) as tasks:
+                error = await waiter.news()
+                assert isinstance(error, ChartMogulUnreachableError)
+                monkeypatch.setenv(connection, corrected)
+                assert await waiter.news() == sandbox.opportunity(uuids[0])
+                assert not any(task.done() for task in tasks)
 
     run(test())
 
