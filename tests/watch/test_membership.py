@@ -7,6 +7,7 @@ import gc
 import random
 import time
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -112,6 +113,12 @@ def test_ten_thousand_joins_and_leaves_leave_no_memory_behind(open_sandbox: Open
                     await waiter.news()
                 await asyncio.sleep(0)
 
+    def is_nothing_left(before: int) -> bool:
+        gc.collect()
+        # The sandbox remembers each of its few requests.
+        sandbox.clear_requests()
+        return tracemalloc.get_traced_memory()[0] - before < JOINS * 20
+
     async def test() -> None:
         for somebody_stays in (True, False):
             async with waiting([trigger_for(uuids[0])] * somebody_stays):
@@ -123,12 +130,9 @@ def test_ten_thousand_joins_and_leaves_leave_no_memory_behind(open_sandbox: Open
             async with waiting([trigger_for(uuids[0])] * somebody_stays):
                 await join_and_leave(JOINS)
             await eventually(lambda: not threads_of_waits())
-            gc.collect()
-            # The sandbox, in this process too, remembers each of its few requests.
-            sandbox.clear_requests()
-            left = tracemalloc.get_traced_memory()[0] - before
+            # More than once, since the sandbox, in this process too, may hold a buffer of 256 KiB at any moment.
+            await eventually(partial(is_nothing_left, before))
             tracemalloc.stop()
-            assert left < JOINS * 20, f"{left} bytes"
             await eventually(lambda: len(asyncio.all_tasks()) == 1)
 
     run(test())
