@@ -43,8 +43,8 @@ Half an interval is the least that polling can take: ChartMogul tells nobody of 
 for one. Both ways read the same pages, and parsing them is most of the computing in both; the DAG's task adds the
 start of its process, its file, and Airflow's part, which is the task that does nothing in the table of `make
 bench-airflow-cost`. Our trigger also spreads what it reads evenly, at half the account's requests a second, and takes
-a pause of 5 s after events, so that none is taken for delivered before Airflow has stored it."""
-SECONDS_BETWEEN_EVENTS = 5  # our trigger sends events in batches, at most so far apart
+a pause of 10 s after events, and before the last of several, so that Airflow has made a run for them by then."""
+SECONDS_BETWEEN_EVENTS = 10  # our trigger sends events in batches, so far apart
 OURS, LISTING = "this provider", "a DAG that lists and compares"
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
 
@@ -185,7 +185,7 @@ def _watch_in_both_ways(scene: Scene) -> dict[str, Watched]:
         cpu = pipe.recv() - cpu
         requests = {name: server.count_requests().total() for name, server in servers.items()}
         listings_cpu = listing.cpu
-        deadline = time.monotonic() + 1.5 * scene.interval + SECONDS_BETWEEN_EVENTS
+        deadline = time.monotonic() + 1.5 * scene.interval + 3 * SECONDS_BETWEEN_EVENTS
         events: list[tuple[str, float]] = []
         while min(len(events), len(listing.events)) < scene.changes and time.monotonic() < deadline:
             time.sleep(0.5)

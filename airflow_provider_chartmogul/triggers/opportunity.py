@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 _SECONDS_BETWEEN_LOADS = 30
-# The triggerer stores events about once a second. What was seen is saved only after that.
-_SECONDS_UNTIL_EVENTS_ARE_STORED = 5
+# The triggerer stores events, and the scheduler makes runs for them, each about once a second, or later when busy. What
+# was seen is saved only after that.
+_SECONDS_UNTIL_EVENTS_MAKE_A_RUN = 10
 
 
 class _WaitEvent(TriggerEvent):
@@ -285,10 +286,14 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
                         self.log.exception("Unexpected error; the watching goes on.")
                     continue
                 wanted = [change for change in changes if self._is_wanted(change[1], targets)]
-                for previous, opportunity in wanted:
+                for number, (previous, opportunity) in enumerate(wanted, start=1):
+                    if number == len(wanted) > 1:
+                        # What comes before the run for an earlier event is made, Airflow up to 3.3.2 leaves for the
+                        # run of an event after that. So the last one comes late, and brings the others along.
+                        await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
                     yield TriggerEvent(_event_payload(previous, opportunity))
                 if wanted:
-                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_ARE_STORED)
+                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
                 await self._has_worked(memory.save)
 
     def _identity(self) -> dict[str, Any]:

@@ -20,7 +20,12 @@ from tests.secrets_scan import leaks
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-NEEDS_AIRFLOW_3 = ["e2e_no_worker.py", "example_on_opportunity_won.py", "test_no_worker.py", "test_watching.py"]
+NEEDS_AIRFLOW_3 = [
+    "e2e_no_worker.py",
+    "example_on_opportunity_won.py",
+    "test_no_worker.py",
+    "test_on_opportunity_won.py",
+]
 
 collect_ignore = [] if IS_AIRFLOW_3 else NEEDS_AIRFLOW_3
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="Airflow 2 has no asset watchers")
 
 INTERVAL = 60.0
-UNTIL_SAVED = 10.0
+UNTIL_SAVED = 15.0
 BEFORE_SAVED = 1.0
+UNTIL_LAST_OF_SEVERAL = 10.0
 
 CATEGORIES = st.sampled_from([category.value for category in ForecastCategory])
 STEPS = st.lists(
@@ -103,9 +104,9 @@ class World:
         looks = self.account.looks
         while self.account.looks == looks:
             await asyncio.sleep(0.5)
-        await asyncio.sleep(seconds)
         now = dict(self.account.categories)
         changes = self._changes_to(now)
+        await asyncio.sleep(seconds + (UNTIL_LAST_OF_SEVERAL if len(changes) > 1 else 0))
         self.expected += changes
         self._known = now
         if seconds == UNTIL_SAVED or not changes:
@@ -185,6 +186,31 @@ async def watching(store: VirtualStore) -> AsyncIterator[list[TriggerEvent]]:
     await asyncio.sleep(INTERVAL / 2)
     yield events
     task.cancel()
+
+
+def test_of_several_changes_the_last_comes_after_the_others_had_time_to_make_a_run(
+    in_this_process: pytest.MonkeyPatch,
+) -> None:
+    account = VirtualAccount({str(UUID(int=number)): "pipeline" for number in range(4)})
+    in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
+    store = VirtualStore()
+
+    async def test() -> None:
+        async with watching(store) as events:
+            account.categories = dict.fromkeys(account.categories, "won")
+            looks = account.looks
+            while account.looks == looks:
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(UNTIL_LAST_OF_SEVERAL - 1)
+            assert len(events) == 3
+            store.writes = 0
+            await asyncio.sleep(2)
+            assert {event.payload["opportunity_uuid"] for event in events} == set(account.categories)
+            assert store.writes == 0, "A triggerer that is killed before the last event sends it again."
+            await asyncio.sleep(UNTIL_SAVED)
+            assert store.writes
+
+    run_in_virtual_time(test())
 
 
 def test_a_large_account_costs_one_sweep_a_round_and_writes_only_what_changed(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _saving_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SECONDS_UNTIL_EVENTS_ARE_STORED", 0.05)
+def _quick_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECONDS_UNTIL_EVENTS_MAKE_A_RUN", 0.05)
 
 
 @contextlib.asynccontextmanager
