@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from tests.secrets_scan import leaks
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = "k3y-that-0nly-this-test-knows"
+# The scan sees all processes of the machine, and so those of tests that run beside this one.
+KEY = f"k3y-that-0nly-process-{os.getpid():08}-knows"
 EMAIL = "grace@example.org"
 FERNET_KEY = Fernet.generate_key().decode()
 
