@@ -25,7 +25,7 @@ class Overview(Observer):
     :param interval: seconds between two looks
     """
 
-    __slots__ = ("_changed", "_error", "_missing", "_seen", "_troubles", "_wake_up", "memory")
+    __slots__ = ("_changed", "_error", "_has_round_ended", "_missing", "_seen", "_troubles", "_wake_up", "memory")
 
     def __init__(
         self,
@@ -42,14 +42,17 @@ class Overview(Observer):
         self._missing: set[str] = set()
         self._troubles: dict[str | None, type[Exception]] = {}
         self._error: Exception | None = None
+        self._has_round_ended = False
         self._wake_up = asyncio.Event()
 
-    async def changes(self) -> list[tuple[str | None, dict[str, Any]]]:
+    async def changes(self) -> tuple[list[tuple[str | None, dict[str, Any]]], bool]:
         """
-        Wait for changes, or for the end of a round; return the changed opportunities, each after its category before.
+        Wait for changes, or for the end of a round.
 
         What is returned is remembered from then on, but not saved.
 
+        :return: the changed opportunities, each after its category before, and whether a round has ended since the
+            last time
         :raises Exception: what keeps the loop from looking, when it begins
         """
         await self._wake_up.wait()
@@ -61,7 +64,8 @@ class Overview(Observer):
         changes = [(self.memory.get(uuid), opportunity) for uuid, opportunity in changed.items()]
         for uuid, opportunity in changed.items():
             self.memory[uuid] = opportunity.get("forecast_category")
-        return changes
+        has_round_ended, self._has_round_ended = self._has_round_ended, False
+        return changes, has_round_ended
 
     def see(self, opportunity: dict[str, Any]) -> bool:
         """Note the opportunity if it changed since it was remembered."""
@@ -87,6 +91,8 @@ class Overview(Observer):
         """Note the error unless it is one more of the same trouble."""
         if isinstance(error, ChartMogulNotFoundError) and opportunity_uuid is not None:
             self.memory.pop(opportunity_uuid, None)
+        if opportunity_uuid is None:
+            self._has_round_ended = True
         if self._troubles.get(opportunity_uuid) is type(error):
             return False
         self._troubles[opportunity_uuid] = type(error)
@@ -106,4 +112,5 @@ class Overview(Observer):
             self._seen.clear()
         self.memory.end_baseline()
         self._troubles.pop(None, None)
+        self._has_round_ended = True
         self._wake_up.set()

@@ -42,9 +42,9 @@ REMARKS = """\
 Half an interval is the least that polling can take: ChartMogul tells nobody of a change, and its list has no filter
 for one. Both ways read the same pages, and parsing them is most of the computing in both; the DAG's task adds the
 start of its process, its file, and Airflow's part, which is the task that does nothing in the table of `make
-bench-airflow-cost`. Our trigger also spreads what it reads evenly, at half the account's requests a second, and takes
-a pause of 10 s after events, and before the last of several, so that Airflow has made a run for them by then."""
-SECONDS_BETWEEN_EVENTS = 10  # our trigger sends events in batches, so far apart
+bench-airflow-cost`. Our trigger also spreads what it reads evenly, at half the account's requests a second, and holds
+a look's last event back until 10 s after the look's end, so that Airflow has made a run for the others by then."""
+SECONDS_BEFORE_LAST_EVENT = 10  # of a look
 OURS, LISTING = "this provider", "a DAG that lists and compares"
 GROWTH = (10, 100, 1_000, 10_000, 100_000)
 
@@ -185,7 +185,7 @@ def _watch_in_both_ways(scene: Scene) -> dict[str, Watched]:
         cpu = pipe.recv() - cpu
         requests = {name: server.count_requests().total() for name, server in servers.items()}
         listings_cpu = listing.cpu
-        deadline = time.monotonic() + 1.5 * scene.interval + 3 * SECONDS_BETWEEN_EVENTS
+        deadline = time.monotonic() + 1.5 * scene.interval + 3 * SECONDS_BEFORE_LAST_EVENT
         events: list[tuple[str, float]] = []
         while min(len(events), len(listing.events)) < scene.changes and time.monotonic() < deadline:
             time.sleep(0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,8 @@ from airflow_provider_chartmogul.templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from airflow_provider_chartmogul.overview import Overview
 
 _SECONDS_BETWEEN_LOADS = 30
 # The triggerer stores events, and the scheduler makes runs for them, each about once a second, or later when busy. What
@@ -275,26 +278,39 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
             chartmogul_conn_id=self.chartmogul_conn_id,
             interval=self.poll_interval,
         ) as overview:
+            unsent: deque[TriggerEvent] = deque()
+            has_sent = False
             while True:
-                try:
-                    changes = await overview.changes()
-                except Exception as error:
-                    if isinstance(error, ChartMogulError):
-                        level = logging.WARNING if error.transient else logging.ERROR
-                        self.log.log(level, "%s The watching goes on.", error)
-                    else:
-                        self.log.exception("Unexpected error; the watching goes on.")
+                events, has_round_ended = await self._next_events(overview, targets)
+                unsent += events
+                # What comes before the run for an earlier event is made, Airflow up to 3.3.2 leaves for the run of an
+                # event after that. So a round's last one is held back, to come late and bring the others along.
+                while len(unsent) > 1 or (unsent and not has_sent):
+                    yield unsent.popleft()
+                    has_sent = True
+                if not has_round_ended:
                     continue
-                wanted = [change for change in changes if self._is_wanted(change[1], targets)]
-                for number, (previous, opportunity) in enumerate(wanted, start=1):
-                    if number == len(wanted) > 1:
-                        # What comes before the run for an earlier event is made, Airflow up to 3.3.2 leaves for the
-                        # run of an event after that. So the last one comes late, and brings the others along.
-                        await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
-                    yield TriggerEvent(_event_payload(previous, opportunity))
-                if wanted:
+                if unsent:
                     await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
+                    yield unsent.popleft()
+                if has_sent:
+                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
+                    has_sent = False
                 await self._has_worked(memory.save)
+
+    async def _next_events(self, overview: Overview, targets: frozenset[str] | None) -> tuple[list[TriggerEvent], bool]:
+        """Return the events for what changed, and whether a round ended with that."""
+        try:
+            changes, has_round_ended = await overview.changes()
+        except Exception as error:
+            if isinstance(error, ChartMogulError):
+                level = logging.WARNING if error.transient else logging.ERROR
+                self.log.log(level, "%s The watching goes on.", error)
+            else:
+                self.log.exception("Unexpected error; the watching goes on.")
+            return [], False
+        wanted = [change for change in changes if self._is_wanted(change[1], targets)]
+        return [TriggerEvent(_event_payload(*change)) for change in wanted], has_round_ended
 
     def _identity(self) -> dict[str, Any]:
         """Return what distinguishes this trigger's memory from those of others."""

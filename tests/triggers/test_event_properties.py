@@ -49,6 +49,13 @@ STEPS = st.lists(
 Change = tuple[str, str | None, str | None]
 
 
+async def end_of_look(account: VirtualAccount) -> None:
+    """Wait until the whole account was looked at once more."""
+    looks = account.looks
+    while account.looks == looks:
+        await asyncio.sleep(0.5)
+
+
 class World:
     """An account, a triggerer that watches it, and what is to be expected of that."""
 
@@ -101,9 +108,7 @@ class World:
         await self._poll(UNTIL_SAVED)
 
     async def _poll(self, seconds: float = UNTIL_SAVED) -> None:
-        looks = self.account.looks
-        while self.account.looks == looks:
-            await asyncio.sleep(0.5)
+        await end_of_look(self.account)
         now = dict(self.account.categories)
         changes = self._changes_to(now)
         await asyncio.sleep(seconds + (UNTIL_LAST_OF_SEVERAL if len(changes) > 1 else 0))
@@ -191,24 +196,44 @@ async def watching(store: VirtualStore) -> AsyncIterator[list[TriggerEvent]]:
 def test_of_several_changes_the_last_comes_after_the_others_had_time_to_make_a_run(
     in_this_process: pytest.MonkeyPatch,
 ) -> None:
-    account = VirtualAccount({str(UUID(int=number)): "pipeline" for number in range(4)})
+    account = VirtualAccount({str(UUID(int=number)): "pipeline" for number in range(50_000)})
     in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
     store = VirtualStore()
 
     async def test() -> None:
         async with watching(store) as events:
-            account.categories = dict.fromkeys(account.categories, "won")
-            looks = account.looks
-            while account.looks == looks:
-                await asyncio.sleep(0.5)
+            won = list(account.categories)[1_000::15_000]
+            account.categories.update(dict.fromkeys(won, "won"))
+            await end_of_look(account)
+            assert len(events) == len(won) - 1, "Those of a look that takes long do not wait for its end."
             await asyncio.sleep(UNTIL_LAST_OF_SEVERAL - 1)
-            assert len(events) == 3
+            assert len(events) == len(won) - 1
             store.writes = 0
             await asyncio.sleep(2)
-            assert {event.payload["opportunity_uuid"] for event in events} == set(account.categories)
+            assert {event.payload["opportunity_uuid"] for event in events} == set(won)
             assert store.writes == 0, "A triggerer that is killed before the last event sends it again."
             await asyncio.sleep(UNTIL_SAVED)
             assert store.writes
+
+    run_in_virtual_time(test())
+
+
+def test_the_last_of_several_changes_does_not_wait_for_the_end_of_an_outage(
+    in_this_process: pytest.MonkeyPatch,
+) -> None:
+    account = VirtualAccount({str(UUID(int=number)): "pipeline" for number in range(50_000)})
+    in_this_process.setattr(watch, "PacedConnection", lambda _: VirtualConnection(account))
+
+    async def test() -> None:
+        async with watching(VirtualStore()) as events:
+            won = list(account.categories)[-2:]
+            account.categories.update(dict.fromkeys(won, "won"))
+            requests = account.requests
+            while account.requests < requests + 2:
+                await asyncio.sleep(0.001)
+            account.is_down = True
+            await asyncio.sleep(UNTIL_LAST_OF_SEVERAL + 1)
+            assert {event.payload["opportunity_uuid"] for event in events} == set(won)
 
     run_in_virtual_time(test())
 

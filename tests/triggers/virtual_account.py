@@ -90,6 +90,9 @@ class VirtualConnection:
         await asyncio.sleep(0.01)
         return function(*args)
 
+    def distrust(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
