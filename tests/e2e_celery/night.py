@@ -54,7 +54,7 @@ class Night:
     :param waited_for: the opportunities that the waits are about, each of which became lost
     :param won: the opportunities that became won, with what happened at the time
     :param leads: the opportunities that were to be created, by what tells them apart, with what happened at the time
-    :param lead_of_the_dead: the one whose task was killed after its request to create had arrived
+    :param lead_of_the_dead: the one whose task was killed after ChartMogul had created it, and before the answer
     :param outage: when ChartMogul failed, in seconds of ``time.monotonic()``
     """
 
@@ -94,9 +94,10 @@ class Night:
         return [one for one in self.opportunities if one["custom"] == {"lead": lead}]
 
     def requests_to_create(self, lead: str) -> list[RecordedRequest]:
-        """Return the requests to create an opportunity for a lead."""
+        """Return the requests to create an opportunity for a lead, but for those that were turned away as too many."""
         wanted = [{"key": "lead", "value": lead}]
-        return [one for one in self.requests if one.method == "POST" and one.body and one.body["custom"] == wanted]
+        posts = [one for one in self.requests if one.method == "POST" and one.status != 429]
+        return [one for one in posts if one.body and one.body["custom"] == wanted]
 
 
 class _Story:
@@ -255,8 +256,9 @@ class _Story:
         return leads
 
     def _is_being_created(self, lead: str) -> bool:
-        self.night.requests = self._sandbox.requests
-        return bool(self.night.requests_to_create(lead))
+        """Tell whether ChartMogul has the opportunity, the answer about which it holds back."""
+        self.night.opportunities = self._sandbox.opportunities
+        return bool(self.night.created_for(lead))
 
     def _process_that_creates(self, lead: str) -> int:
         """Return the task's process."""
