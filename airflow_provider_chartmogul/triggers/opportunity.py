@@ -190,8 +190,8 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
     An opportunity that is new counts as a change from null. What is there at the first sight of the account sets the
     baseline without events. Changes in between two looks are seen as one.
 
-    Delivery is at least once: what was seen is saved some seconds after its event, so that a triggerer that is
-    killed in between sends the event again; ``opportunity_uuid`` and ``updated_at`` together tell a repetition. On
+    Delivery is at least once: what a look saw is saved some seconds after the last of its events, so that a triggerer
+    that is killed in between sends them again; ``opportunity_uuid`` and ``updated_at`` together tell a repetition. On
     Airflow 3.3 and later, changes made while no triggerer runs are found at the next start. Before 3.3 they are lost,
     since Airflow has nowhere to keep what was seen.
 
