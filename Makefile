@@ -24,17 +24,17 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/python -m scripts.demo
 
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
-	@$(BIN)/python scripts/local_airflow.py --port $(PORT)
+	@$(BIN)/python -m scripts.local_airflow --port $(PORT)
 
 # Four at once on any machine: what the tests do most is wait.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 $(ARGS)
 
 test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we support (ARGS=--write)
-	$(BIN)/python scripts/test_matrix.py $(ARGS)
+	$(BIN)/python -m scripts.test_matrix $(ARGS)
 
 e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of it (ARGS="-k examples")
 	@for version in 2.11.2 3.3.2; do $(MAKE) --no-print-directory e2e-of AIRFLOW=$$version || exit; done
@@ -63,6 +63,7 @@ e2e-browser-of: $(VENV)/.browser
 lint: $(VENV)/.lint ## check format, rules and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy $(CHECKED)
 
 format: $(VENV)/.lint ## format the code and fix what can be fixed
@@ -73,7 +74,7 @@ docs: $(VENV)/.docs ## build the documentation pages and the reference into buil
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
 dist: $(VENV)/.release ## build and check what gets published
-	$(BIN)/python scripts/build_dist.py --constraint $(CONSTRAINTS)
+	$(BIN)/python -m scripts.build_dist --constraint $(CONSTRAINTS)
 
 clean: ## remove everything that make has made
 	rm -rf .venv .venv-* .airflow build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

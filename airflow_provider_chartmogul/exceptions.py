@@ -13,7 +13,7 @@ What can go wrong between Airflow and ChartMogul: one error for each thing a use
     ├── ChartMogulUnavailableError      5xx, 408, 425: it has a problem  (transient)
     ├── ChartMogulUnreachableError      no answer came over the network  (transient)
     ├── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
-    └── ChartMogulUndecidedError        only a person can tell whether something was created
+    └── ChartMogulAmbiguousCreateError        only a person can tell whether something was created
 
 The tree stands outside ``AirflowException``, because under ``soft_fail`` Airflow's deferrable sensors skip on
 any ``AirflowException`` while poking sensors do not; outside of it both modes behave alike.
@@ -21,18 +21,9 @@ any ``AirflowException`` while poking sensors do not; outside of it both modes b
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_LONGEST_MESSAGE = 500
-_LONGEST_BODY = 10_000  # characters that are looked at where a body is not JSON
 _EMAIL = re.compile(r"[^\s\"'<>=&?,;:()]+@[^\s\"'<>&?,;:()]+")
 
 
@@ -155,116 +146,10 @@ class ChartMogulInvalidResponseError(ChartMogulError):
     advice = "Check that the host of the Airflow connection is ChartMogul's API and that no proxy answers for it."
 
 
-class ChartMogulUndecidedError(ChartMogulError):
+class ChartMogulAmbiguousCreateError(ChartMogulError):
     """What was created, if anything was, cannot be told from what others created or changed."""
 
     advice = (
         "Look at them in ChartMogul. If one of them is what this task was to create, delete the others that should "
         "not be there and mark the task as success; if none is, create it by hand or in a new DAG run."
     )
-
-
-_ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
-    401: ChartMogulAuthenticationError,
-    403: ChartMogulPermissionError,
-    404: ChartMogulNotFoundError,
-    408: ChartMogulUnavailableError,
-    425: ChartMogulUnavailableError,
-    429: ChartMogulRateLimitError,
-}
-
-
-def error_from_response(
-    method: str, path: str, status: int, body: str, *, retry_after: float | None = None
-) -> ChartMogulError:
-    """
-    Make the error that fits an answer other than 2xx.
-
-    :param method: HTTP method of the request
-    :param path: path of the request, without its query
-    :param status: HTTP status of the answer
-    :param body: the answer's body, of any kind and length
-    :param retry_after: seconds that the answer asks to wait
-    """
-    if status in _ERRORS_BY_STATUS:
-        error = _ERRORS_BY_STATUS[status]
-    elif status >= 500:
-        error = ChartMogulUnavailableError
-    elif status >= 400:
-        error = ChartMogulInvalidRequestError
-    else:
-        error = ChartMogulInvalidResponseError
-        body = "the API promises no such answer, and redirects are not followed"
-    message, param = _read_error_body(body)
-    return error(
-        message or "no message",
-        method=method,
-        path=path,
-        status=status,
-        param=param,
-        retry_after=retry_after,
-        may_have_acted=status >= 500,
-    )
-
-
-@contextmanager
-def permanent_errors_fail_without_retry() -> Iterator[None]:
-    """
-    Keep a task from using up its retries where no retry can help.
-
-    :raises AirflowFailException: in place of a permanent :class:`ChartMogulError`, and of the ``ValueError``
-        with which the provider refuses what a user wrote
-    """
-    try:
-        yield
-    except ChartMogulError as error:
-        if error.transient:
-            raise
-        raise AirflowFailException(str(error)) from error
-    except ValueError as error:
-        raise AirflowFailException(str(error)) from error
-
-
-def _read_error_body(body: str) -> tuple[str, str | None]:
-    """Find message and blamed parameter in any of the shapes that ChartMogul's services use."""
-    try:
-        message, param = _read_json_error(json.loads(body))
-    except (ValueError, RecursionError):
-        message, param = _without_markup(body), None
-    return _shorten(message), param
-
-
-def _read_json_error(content: Any) -> tuple[str, str | None]:
-    if not isinstance(content, dict):
-        return _flatten(content), None
-    details = content.get("error_details")
-    details = [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
-    param = content.get("param") or (details[0].get("param") if details else None)
-    message = (
-        content.get("message")
-        or content.get("error")
-        or content.get("errors")
-        or [detail.get("message") for detail in details]
-        or content
-    )
-    return _flatten(message), param if isinstance(param, str) else None
-
-
-def _flatten(content: Any) -> str:
-    if isinstance(content, dict):
-        return "; ".join(f"{name}: {_flatten(value)}" for name, value in content.items())
-    if isinstance(content, list):
-        return "; ".join(_flatten(value) for value in content)
-    return str(content)
-
-
-def _without_markup(body: str) -> str:
-    text = body[:_LONGEST_BODY]
-    if not text.lstrip().startswith("<"):
-        return text
-    return re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", text))
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text[:_LONGEST_BODY].split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks import airflow_cost, export, parse, retrieve, waiting, watching
 from benchmarks.harness.report import environment, progress, table
+from scripts.readme_block import write_block
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "scripts"))
-
-from readme_block import write_block  # noqa: E402  # scripts are no package
 
 if TYPE_CHECKING:
     from benchmarks.harness.report import Answer

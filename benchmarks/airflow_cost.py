@@ -21,11 +21,9 @@ import requests
 
 from airflow_provider_chartmogul.sandbox import Sandbox
 from benchmarks.harness.report import Answer, InShort, main, progress, table
+from scripts.local_airflow import LocalAirflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "scripts"))
-
-from local_airflow import LocalAirflow  # noqa: E402  # scripts are no package
 
 COMMAND = "make bench-airflow-cost"
 REMARKS = """\

@@ -300,8 +300,8 @@ def cpu_of_our_looks(environment: dict[str, str], rounds: int) -> float:
 
 
 async def _cpu_of_our_looks(rounds: int) -> float:
-    from airflow_provider_chartmogul.forecast_memory import ForecastMemory
-    from airflow_provider_chartmogul.overview import Overview
+    from airflow_provider_chartmogul._polling.change_detector import Overview
+    from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
 
     with Overview(
         ForecastMemory(None, "benchmark"),

@@ -14,7 +14,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from isolation import REPOSITORY, airflow_environment
+from scripts.isolation import REPOSITORY, airflow_environment
 
 DIST = REPOSITORY / "dist"
 DISTRIBUTION = "airflow-provider-chartmogul"

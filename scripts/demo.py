@@ -17,15 +17,14 @@ from subprocess import PIPE
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from isolation import (
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
+from scripts.isolation import (
     Command,
     airflow_command,
     airflow_environment,
     interrupt_on_signals,
     shorten_poke_intervals,
 )
-
-from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,7 +17,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import requests
-from isolation import (
+
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
+from scripts.isolation import (
     REPOSITORY,
     Command,
     airflow_command,
@@ -26,8 +28,6 @@ from isolation import (
     shorten_poke_intervals,
     stop_all,
 )
-
-from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from isolation import REPOSITORY
-from readme_block import write_block
+from scripts.isolation import REPOSITORY
+from scripts.readme_block import write_block
 
 README = REPOSITORY / "README.md"
 BEGIN = "<!-- compatibility: written by `make test-matrix ARGS=--write` -->"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.airflow_versions import IS_AIRFLOW_3
+from tests.support.airflow_versions import IS_AIRFLOW_3
 
 # Airflow reads all of this when it is imported, which the plugin and the test modules do after this module.
 for name in list(os.environ):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from readme_block import write_block
 
 from benchmarks.__main__ import BEGIN, END, REPOSITORY, short_table
 from benchmarks.harness.listing import ListOf
 from benchmarks.harness.network import AnsweringServer, write_certificate
 from benchmarks.harness.report import Answer, InShort, table
 from benchmarks.harness.rounds import interleaved, ratio
+from scripts.readme_block import write_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,12 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.dag_runs import AssetEvent, run_of
+from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.dag_runs import AssetEvent, run_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
-    from tests.dag_runs import DagRun
+    from tests.support.dag_runs import DagRun
 
 FOLDER = Path(__file__).parents[1] / "example_dags"
 NEEDS_AIRFLOW_3 = {"example_on_opportunity_won"}

@@ -7,7 +7,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_chartmogul import exceptions
+from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
 from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAmbiguousCreateError,
     ChartMogulAuthenticationError,
     ChartMogulConfigurationError,
     ChartMogulError,
@@ -17,11 +19,9 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulPermissionError,
     ChartMogulRateLimitError,
     ChartMogulUnavailableError,
-    ChartMogulUndecidedError,
     ChartMogulUnreachableError,
-    error_from_response,
-    permanent_errors_fail_without_retry,
 )
+from airflow_provider_chartmogul.hooks._response_errors import error_from_response
 
 TRANSIENT = {
     ChartMogulRateLimitError,
@@ -35,7 +35,7 @@ PERMANENT = {
     ChartMogulPermissionError,
     ChartMogulNotFoundError,
     ChartMogulInvalidRequestError,
-    ChartMogulUndecidedError,
+    ChartMogulAmbiguousCreateError,
 }
 
 
@@ -180,19 +180,19 @@ def test_email_addresses_are_taken_out(text: str, address: str) -> None:
 
 def test_permanent_errors_fail_the_task_without_retry() -> None:
     for error in PERMANENT:
-        with pytest.raises(AirflowFailException, match="wrong") as failure, permanent_errors_fail_without_retry():
+        with pytest.raises(AirflowFailException, match="wrong") as failure, fail_fast_on_permanent_errors():
             raise error("wrong")
         assert isinstance(failure.value.__cause__, error)
 
 
 def test_what_a_user_mistyped_fails_the_task_without_retry() -> None:
-    with pytest.raises(AirflowFailException, match="mistyped"), permanent_errors_fail_without_retry():
+    with pytest.raises(AirflowFailException, match="mistyped"), fail_fast_on_permanent_errors():
         raise ValueError("mistyped")
 
 
 def test_transient_errors_and_defects_stay_what_they_are() -> None:
     for error in (*TRANSIENT, KeyError):
-        with pytest.raises(error), permanent_errors_fail_without_retry():
+        with pytest.raises(error), fail_fast_on_permanent_errors():
             raise error("later")
 
 

@@ -1,19 +1,13 @@
-"""What importing costs, and which module may know of which."""
+"""The modules that an import brings along; which room may import which is in pyproject.toml."""
 
 from __future__ import annotations
 
 import ast
-import graphlib
 import json
-from pathlib import Path
 
-import pytest
+from tests.support.processes import run_apart
 
-import airflow_provider_chartmogul
-from tests.processes import run_apart
-
-PACKAGE = Path(airflow_provider_chartmogul.__file__).parent
-NAME = PACKAGE.name
+NAME = "airflow_provider_chartmogul"
 HTTP_LIBRARIES = {"requests", "urllib3", "httpx", "aiohttp", "http"}
 
 
@@ -61,70 +55,3 @@ def test_provider_info_imports_nothing() -> None:
 def test_the_domain_imports_neither_airflow_nor_http() -> None:
     program = f"import sys, {NAME}.opportunity; print([name.split('.')[0] for name in sys.modules])"
     assert not set(ast.literal_eval(run_apart(program))) & {"airflow", "requests", "urllib3", "httpx", "aiohttp"}
-
-
-def imports_of(path: Path) -> set[str]:
-    """Return the modules that a file imports, those within functions and for type checkers too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-# Which rooms these may enter; what is not listed here lies between the hooks and what DAG authors import.
-MAY_ENTER: dict[str, set[str]] = {
-    "get_provider_info": set(),
-    "opportunity": set(),
-    "exceptions": set(),
-    "links": set(),
-    "sandbox": {"opportunity"},
-    "connection": {"exceptions"},
-    "opportunity_request": {"opportunity"},
-    "hooks": {"connection", "exceptions", "get_provider_info", "opportunity", "opportunity_request"},
-}
-DAG_FACING = {"operators", "sensors", "transfers", "links"}
-
-
-def arrows() -> dict[str, set[str]]:
-    """Return which other rooms each room of the package enters."""
-    found: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room != "__init__":
-            entered = {module.split(".")[1] for module in imports_of(path) if module.startswith(f"{NAME}.")}
-            found.setdefault(room, set()).update(entered - {room, "__version__"})
-    return found
-
-
-def test_arrows_between_modules_point_one_way() -> None:
-    order = list(graphlib.TopologicalSorter(arrows()).static_order())
-    assert order.index("opportunity") < order.index("hooks") < order.index("sensors")
-
-
-@pytest.mark.parametrize("room", MAY_ENTER)
-def test_inner_rooms_know_nothing_of_outer_ones(room: str) -> None:
-    assert arrows()[room] <= MAY_ENTER[room]
-
-
-def test_nothing_but_dag_authors_imports_what_is_for_them_and_nobody_the_sandbox() -> None:
-    for room, entered in arrows().items():
-        assert "sandbox" not in entered
-        assert not entered & DAG_FACING - {"links"}, room
-        assert "links" not in entered or room in DAG_FACING
-
-
-def test_only_the_hooks_import_an_http_library() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0]
-        entered = {module.split(".")[0] for module in imports_of(path)} & HTTP_LIBRARIES
-        if room == "sandbox":
-            assert entered <= {"aiohttp", "http"}
-        elif room == "hooks":
-            assert entered <= {"requests", "urllib3"}
-        else:
-            assert not entered, f"{path} imports {entered}"

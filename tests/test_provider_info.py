@@ -13,11 +13,11 @@ import airflow
 import jsonschema
 import pytest
 
-from airflow_provider_chartmogul.connection import DEFAULT_HOST, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
+from airflow_provider_chartmogul.hooks._connection_settings import DEFAULT_HOST, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
-from tests.processes import run_apart
+from tests.support.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.support.processes import run_apart
 
 INFO: dict[str, Any] = get_provider_info()
 CONNECTION_TYPE = INFO["connection-types"][0]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
 
-from airflow_provider_chartmogul.connection import ConnectionSettings
 from airflow_provider_chartmogul.exceptions import ChartMogulError
+from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 from tests.conftest import MAX_RETRIES
-from tests.dag_runs import run_of
-from tests.faults import CASES, TIMEOUT, Case
+from tests.support.dag_runs import run_of
+from tests.support.faults import CASES, TIMEOUT, Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def errors_behind(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def shown(error: BaseException) -> str:
+def truncated_repr(error: BaseException) -> str:
     """Return all that an error can show of itself, what it hides behind it included."""
     parts = traceback.format_exception(error)
     for link in errors_behind(error):
@@ -111,18 +111,18 @@ def test_what_goes_wrong_tells_no_secret(case: Case, use: Any, sandbox: Sandbox,
     case.begin(sandbox)
     with pytest.raises(Exception) as failure:  # noqa: PT011  # whichever it is
         use()
-    assert_private(shown(failure.value))
+    assert_private(truncated_repr(failure.value))
     assert_private(logs.everything)
 
 
 @pytest.mark.parametrize("case", EVERYTHING_WRONG, ids=lambda case: case.name)
 def test_an_owner_that_was_asked_for_is_in_no_error(case: Case, sandbox: Sandbox, logs: Logs) -> None:
     if case.name == "JSON that is not an object":
-        sandbox.fail(Fault("body", body=json.dumps({"entries": OWNER, "key": KEY}), times=None))
+        sandbox.inject_fault(Fault("body", body=json.dumps({"entries": OWNER, "key": KEY}), times=None))
     case.begin(sandbox)
     with pytest.raises(ChartMogulError) as failure:
         filter_by_owner()
-    assert_private(shown(failure.value))
+    assert_private(truncated_repr(failure.value))
     for message in logs.messages:
         if '"GET /v1/opportunities?' not in message:  # what urllib3 says at DEBUG, for whoever turns that on
             assert_private(message)
@@ -195,6 +195,6 @@ def test_a_wrong_connection_tells_no_secret(
     connect(**fields)
     with pytest.raises(ChartMogulError) as failure:
         retrieve()
-    assert_private(shown(failure.value))
+    assert_private(truncated_repr(failure.value))
     assert_private(logs.everything)
     assert sandbox.requests == []

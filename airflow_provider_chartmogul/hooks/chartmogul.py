@@ -18,13 +18,13 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulPermissionError,
     ChartMogulUnreachableError,
-    error_from_response,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks.retries import is_retried, seconds_before_retry
-from airflow_provider_chartmogul.hooks.session import failed_to_connect, new_session, retry_after, root_cause
-from airflow_provider_chartmogul.opportunity import check_opportunity_uuid, to_iso_date
-from airflow_provider_chartmogul.opportunity_request import create_body, update_body
+from airflow_provider_chartmogul.hooks._client import failed_to_connect, new_session, retry_after, root_cause
+from airflow_provider_chartmogul.hooks._response_errors import error_from_response
+from airflow_provider_chartmogul.hooks._retries import backoff_delay, is_retried
+from airflow_provider_chartmogul.opportunity._requests import create_body, update_body
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, to_iso_date
 
 if TYPE_CHECKING:
     import datetime
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_chartmogul.connection import ConnectionSettings
-    from airflow_provider_chartmogul.hooks.pages import Pages
+    from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+    from airflow_provider_chartmogul.hooks._paging import CursorPaginator
     from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 
 # Not compiled here, since DAG files import this module and send no request.
@@ -136,7 +136,7 @@ class ChartMogulHook(BaseHook):
         return settings
 
     def _look_up_settings(self) -> ConnectionSettings:
-        from airflow_provider_chartmogul.connection import ConnectionSettings
+        from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 
         return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
@@ -173,7 +173,7 @@ class ChartMogulHook(BaseHook):
                 return self._send(method, endpoint, params, body)
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
-                wait = seconds_before_retry(retry, error.retry_after)
+                wait = backoff_delay(retry, error.retry_after)
                 if retry >= self.retry_limit or not is_retried(method, error):
                     raise
                 retry += 1
@@ -182,16 +182,16 @@ class ChartMogulHook(BaseHook):
                 )
             time.sleep(wait)
 
-    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Pages:
+    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> CursorPaginator:
         """
         Return the pages of a list endpoint, each requested when it is asked for.
 
         :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
         :param params: query parameters; ``per_page`` is 200 unless given
         """
-        from airflow_provider_chartmogul.hooks.pages import Pages
+        from airflow_provider_chartmogul.hooks._paging import CursorPaginator
 
-        return Pages(self.request, endpoint, params)
+        return CursorPaginator(self.request, endpoint, params)
 
     def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list endpoint one by one; see :meth:`pages`."""
@@ -266,7 +266,7 @@ class ChartMogulHook(BaseHook):
         Create an opportunity and return its JSON as ChartMogul sends it. Optional fields that are None are not sent.
 
         When the answer is lost, the error's ``may_have_acted`` is true, and calling this again may create a second
-        one; :func:`~airflow_provider_chartmogul.create_once.create_opportunity_once` does not.
+        one; :func:`~airflow_provider_chartmogul.hooks._create_once.create_opportunity_once` does not.
 
         :param customer_uuid: UUID of the customer, ``cus_…``
         :param owner: email address of a user with a CRM seat
@@ -379,7 +379,7 @@ class ChartMogulHook(BaseHook):
                 may_have_acted=not failed_to_connect(error),
             ) from None
         if not 200 <= response.status_code < 300:
-            text = settings.without_api_key(response.content.decode(errors="replace"))
+            text = settings.redact(response.content.decode(errors="replace"))
             raise error_from_response(method, path, response.status_code, text, retry_after=retry_after(response))
         try:
             return jsonlib.loads(response.content) if response.content else None

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, permanent_errors_fail_without_retry
+from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
+from airflow_provider_chartmogul._airflow.task_tries import earlier_tries_began, was_tried_before
+from airflow_provider_chartmogul._airflow.templates import is_templated, non_templated
+from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
-from airflow_provider_chartmogul.opportunity import to_iso_date
-from airflow_provider_chartmogul.opportunity_request import (
+from airflow_provider_chartmogul.opportunity._requests import (
     CREATABLE_FIELDS,
     REQUIRED_FIELDS,
     UPDATABLE_FIELDS,
     check_fields,
 )
-from airflow_provider_chartmogul.task_tries import earlier_tries_began, was_tried_before
-from airflow_provider_chartmogul.templates import is_template, literals
+from airflow_provider_chartmogul.opportunity._values import to_iso_date
 
 if TYPE_CHECKING:
     import datetime
@@ -71,7 +72,7 @@ class RetrieveOpportunityOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Retrieve the opportunity."""
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             opportunity = ChartMogulHook(self.chartmogul_conn_id).retrieve_opportunity(self.opportunity_uuid)
         _log_opportunity(self, opportunity)
         return opportunity
@@ -131,12 +132,12 @@ class ListOpportunitiesOperator(BaseOperator):
             raise ValueError(f"max_records: expected a whole number from 1 up, not {max_records!r}.")
         for name in ("estimated_close_date_on_or_after", "estimated_close_date_on_or_before"):
             date = getattr(self, name)
-            if date is not None and not is_template(date):
+            if date is not None and not is_templated(date):
                 to_iso_date(date, name)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the opportunities."""
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             found = ChartMogulHook(self.chartmogul_conn_id).list_opportunities(
                 customer_uuid=self.customer_uuid,
                 owner=self.opportunity_owner,
@@ -231,13 +232,13 @@ class CreateOpportunityOperator(BaseOperator):
         self.win_likelihood = win_likelihood
         self.custom = custom
         self.chartmogul_conn_id = chartmogul_conn_id
-        check_fields(literals(_fields_of(self, CREATABLE_FIELDS)), required=REQUIRED_FIELDS)
+        check_fields(non_templated(_fields_of(self, CREATABLE_FIELDS)), required=REQUIRED_FIELDS)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the opportunity, or find the one that an earlier try created."""
-        from airflow_provider_chartmogul.create_once import create_opportunity_once
+        from airflow_provider_chartmogul.hooks._create_once import create_opportunity_once
 
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             opportunity = create_opportunity_once(
                 ChartMogulHook(self.chartmogul_conn_id),
                 _fields_of(self, CREATABLE_FIELDS),
@@ -308,11 +309,11 @@ class UpdateOpportunityOperator(BaseOperator):
         self.win_likelihood = win_likelihood
         self.custom = custom
         self.chartmogul_conn_id = chartmogul_conn_id
-        check_fields(literals(self._changes()))
+        check_fields(non_templated(self._changes()))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Change the opportunity."""
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             hook = ChartMogulHook(self.chartmogul_conn_id)
             opportunity = hook.update_opportunity(self.opportunity_uuid, **self._changes())
         _log_opportunity(self, opportunity)
@@ -352,7 +353,7 @@ class DeleteOpportunityOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Delete the opportunity."""
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             try:
                 ChartMogulHook(self.chartmogul_conn_id).delete_opportunity(self.opportunity_uuid)
             except ChartMogulNotFoundError:

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
-from airflow_provider_chartmogul.sandbox import clock
+from airflow_provider_chartmogul.sandbox import timestamps
 from airflow_provider_chartmogul.sandbox.generate import EXAMPLE_CUSTOMER_UUID, EXAMPLE_OWNER, generate
 from airflow_provider_chartmogul.sandbox.stages import (
     PIPELINES,
@@ -163,7 +163,7 @@ class Account:
         :return: a copy
         """
         with self._up_to_date():
-            created = clock.parse(given.get("created_at"))
+            created = timestamps.parse(given.get("created_at"))
             if created is None:
                 created = self._next_creation()
             fields = {**self._defaults(created, given), **given}
@@ -182,7 +182,7 @@ class Account:
         :return: a copy
         """
         with self._up_to_date():
-            return self._change(uuid, changes, clock.now()).copy()
+            return self._change(uuid, changes, timestamps.now()).copy()
 
     def remove(self, uuid: str) -> None:
         """
@@ -216,7 +216,7 @@ class Account:
                 step = heapq.heappop(self._steps)
                 if step.uuid in self._by_uuid:
                     late = int((at - step.due) * 1_000_000)
-                    self._change(step.uuid, as_if_moved_to(step.category), clock.now() - late)
+                    self._change(step.uuid, as_if_moved_to(step.category), timestamps.now() - late)
             yield
 
     def _change(self, uuid: str, changes: Fields, at: int) -> _Record:
@@ -224,9 +224,9 @@ class Account:
         fields = {**old.fields, **changes}
         if "updated_at" not in changes:
             # Two changes within a millisecond are two changes to whoever compares this field.
-            before = clock.parse(old.fields.get("updated_at"))
-            fields["updated_at"] = clock.to_json(at if before is None else max(at, before + 1000))
-        created = clock.parse(changes.get("created_at")) or old.position.created
+            before = timestamps.parse(old.fields.get("updated_at"))
+            fields["updated_at"] = timestamps.to_json(at if before is None else max(at, before + 1000))
+        created = timestamps.parse(changes.get("created_at")) or old.position.created
         new = self._new_record(created, fields)
         if new.position == old.position:
             return old.become(new)
@@ -252,7 +252,7 @@ class Account:
 
     def _next_creation(self) -> int:
         # Strictly ascending, so that what was created later is listed earlier also within a microsecond.
-        self._latest_creation = max(clock.now(), self._latest_creation + 1)
+        self._latest_creation = max(timestamps.now(), self._latest_creation + 1)
         return self._latest_creation
 
     def _defaults(self, created: int, given: Fields) -> Fields:
@@ -261,20 +261,20 @@ class Account:
             stage_name = STAGE_OF_CATEGORY.get(str(given.get("forecast_category")), "Discovery")
         stage = stage_named(stage_name)
         return {
-            "uuid": clock.time_based_uuid(created, self._random),
+            "uuid": timestamps.time_based_uuid(created, self._random),
             "customer_uuid": EXAMPLE_CUSTOMER_UUID,
             "owner": EXAMPLE_OWNER,
             "pipeline": PIPELINES[0],
             "pipeline_stage": stage_name,
-            "estimated_close_date": clock.to_json(created + _THIRTY_DAYS)[:10],
+            "estimated_close_date": timestamps.to_json(created + _THIRTY_DAYS)[:10],
             "currency": "USD",
             "amount_in_cents": 10000,
             "type": OpportunityType.RECURRING.value,
             "forecast_category": stage.forecast_category.value,
             "win_likelihood": stage.win_likelihood,
             "custom": {},
-            "created_at": clock.to_json(created),
-            "updated_at": given.get("created_at") or clock.to_json(created),
+            "created_at": timestamps.to_json(created),
+            "updated_at": given.get("created_at") or timestamps.to_json(created),
         }
 
 

@@ -8,11 +8,11 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from airflow_provider_chartmogul.sandbox import clock
+from airflow_provider_chartmogul.sandbox import timestamps
 from airflow_provider_chartmogul.sandbox.account import Account, Fields, Position
-from airflow_provider_chartmogul.sandbox.answers import Answer, Refusal, to_json
-from airflow_provider_chartmogul.sandbox.body import MalformedCustomAttributesError, read_changes, read_new
-from airflow_provider_chartmogul.sandbox.keys import Access
+from airflow_provider_chartmogul.sandbox.auth import Access
+from airflow_provider_chartmogul.sandbox.responses import Answer, ApiError, to_json
+from airflow_provider_chartmogul.sandbox.validation import MalformedCustomAttributesError, read_changes, read_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class Api:
         """
         try:
             return self._route(access, method, [unquote(part) for part in path.split("/")], query, body)
-        except Refusal as refusal:
+        except ApiError as refusal:
             return refusal.answer
         except MalformedCustomAttributesError:
             return Answer(500, b"", content_type=None)
@@ -89,7 +89,7 @@ class Api:
                 return _success(b"{}")
             return self._update(uuid, body)
         except KeyError:
-            raise Refusal(404, f'Opportunity "{uuid}" does not exist', "opportunity_uuid") from None
+            raise ApiError(404, f'Opportunity "{uuid}" does not exist', "opportunity_uuid") from None
 
     def _list(self, query: Mapping[str, str]) -> Answer:
         after = _read_cursor(query["cursor"]) if "cursor" in query else None
@@ -114,13 +114,13 @@ def _success(body: bytes) -> Answer:
 
 def _require_seat(access: Access) -> None:
     if access is Access.NO_SEAT:
-        raise Refusal(403, "You need a CRM seat to access opportunities")
+        raise ApiError(403, "You need a CRM seat to access opportunities")
 
 
 def _require_write_access(access: Access) -> None:
     _require_seat(access)
     if access is Access.READ_ONLY:
-        raise Refusal(403, "Your API key is read-only")
+        raise ApiError(403, "Your API key is read-only")
 
 
 def _read_object(body: bytes) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _read_object(body: bytes) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Refusal(400, "The request body must be a JSON object")
+        raise ApiError(400, "The request body must be a JSON object")
     return value
 
 
@@ -159,9 +159,9 @@ def _filter(query: Mapping[str, str]) -> Callable[[Fields], bool] | None:
 def _date(query: Mapping[str, str], name: str) -> str | None:
     if name not in query:
         return None
-    date = clock.parse_date(query[name])
+    date = timestamps.parse_date(query[name])
     if date is None:
-        raise Refusal(422, "The value provided does not appear to be a valid date.", name)
+        raise ApiError(422, "The value provided does not appear to be a valid date.", name)
     return date
 
 
@@ -170,11 +170,11 @@ def _read_cursor(text: str) -> Position:
         match = _CURSOR.fullmatch(b64decode(text, validate=True).decode())
     except ValueError:
         match = None
-    created = clock.parse(match[1]) if match else None
+    created = timestamps.parse(match[1]) if match else None
     if match is None or created is None:
-        raise Refusal(400, 'Parameter "cursor" is invalid', "cursor")
+        raise ApiError(400, 'Parameter "cursor" is invalid', "cursor")
     return Position(created, match[2])
 
 
 def _write_cursor(position: Position) -> str:
-    return b64encode(f"{clock.to_cursor(position.created)}&{position.uuid}".encode()).decode()
+    return b64encode(f"{timestamps.to_cursor(position.created)}&{position.uuid}".encode()).decode()

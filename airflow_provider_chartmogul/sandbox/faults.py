@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal, get_args
 
-from airflow_provider_chartmogul.sandbox.answers import (
+from airflow_provider_chartmogul.sandbox.responses import (
     NO_VALID_KEY,
     TOO_FAST,
     TOO_MANY_AT_ONCE,

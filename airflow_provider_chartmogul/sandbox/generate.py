@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
-from airflow_provider_chartmogul.sandbox import clock
+from airflow_provider_chartmogul.sandbox import timestamps
 from airflow_provider_chartmogul.sandbox.stages import PIPELINES, STAGES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def generate(seed: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
     for number in range(1, count):
         created -= _between(random, _MINUTE, 20 * _MINUTE)
         if number < 3 or random.random() < 0.4:
-            customer = f"cus_{clock.random_uuid(random)}"
+            customer = f"cus_{timestamps.random_uuid(random)}"
             customers.append(customer)
         else:
             customer = _pick(random, customers)
@@ -76,20 +76,20 @@ def _opportunity(random: Random, created: int, customer: str, stage_name: str) -
     if random.random() < 0.2:
         custom["from_campaign"] = random.random() < 0.5
     return {
-        "uuid": clock.time_based_uuid(created, random),
+        "uuid": timestamps.time_based_uuid(created, random),
         "customer_uuid": customer,
         "owner": _pick(random, _OWNERS),
         "pipeline": _pick(random, PIPELINES),
         "pipeline_stage": stage_name,
-        "estimated_close_date": clock.to_json(close)[:10],
+        "estimated_close_date": timestamps.to_json(close)[:10],
         "currency": _pick(random, _CURRENCIES),
         "amount_in_cents": _between(random, 10, 50_000) * 100,
         "type": _pick(random, _TYPES).value,
         "forecast_category": stage.forecast_category.value,
         "win_likelihood": stage.win_likelihood,
         "custom": custom,
-        "created_at": clock.to_json(created),
-        "updated_at": clock.to_json(updated),
+        "created_at": timestamps.to_json(created),
+        "updated_at": timestamps.to_json(updated),
     }
 
 
@@ -116,6 +116,6 @@ def _example() -> dict[str, Any]:
         "forecast_category": ForecastCategory.BEST_CASE.value,
         "win_likelihood": 40,
         "custom": {"seats": 3, "marketing_campaign": "Facebook"},
-        "created_at": clock.to_json(_NEWEST),
-        "updated_at": clock.to_json(_NEWEST),
+        "created_at": timestamps.to_json(_NEWEST),
+        "updated_at": timestamps.to_json(_NEWEST),
     }

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox.account import Account
 from airflow_provider_chartmogul.sandbox.api import Api
+from airflow_provider_chartmogul.sandbox.auth import Keys
 from airflow_provider_chartmogul.sandbox.faults import Fault, FaultQueue
-from airflow_provider_chartmogul.sandbox.keys import Keys
-from airflow_provider_chartmogul.sandbox.limits import Limits
-from airflow_provider_chartmogul.sandbox.recording import RecordedRequest, RequestLog
-from airflow_provider_chartmogul.sandbox.web import Web
+from airflow_provider_chartmogul.sandbox.http_app import Web
+from airflow_provider_chartmogul.sandbox.rate_limit import Limits
+from airflow_provider_chartmogul.sandbox.request_log import RecordedRequest, RequestLog
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -203,7 +203,7 @@ class Sandbox:
             raise ValueError(f"every: {every} is not a number of seconds.")
         self._account.schedule(uuid, [ForecastCategory(category) for category in categories], every)
 
-    def fail(self, fault: Fault) -> Fault:
+    def inject_fault(self, fault: Fault) -> Fault:
         """
         Let requests fail from now on, after the faults that were added before.
 

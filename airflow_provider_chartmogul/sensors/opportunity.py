@@ -19,15 +19,13 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import StartTriggerArgs
 from packaging.version import Version
 
-from airflow_provider_chartmogul.exceptions import ChartMogulError, permanent_errors_fail_without_retry
+from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
+from airflow_provider_chartmogul._airflow.templates import is_templated
+from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
-from airflow_provider_chartmogul.opportunity import (
-    AwaitedChange,
-    check_baseline_category,
-    check_opportunity_uuid,
-)
-from airflow_provider_chartmogul.templates import is_template
+from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
+from airflow_provider_chartmogul.opportunity._values import check_baseline_category, check_opportunity_uuid
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 
 if TYPE_CHECKING:
@@ -108,8 +106,8 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         self._first_look: dict[str, Any] | None = None
 
     def _check_as_written(self, *, start_from_trigger: bool) -> None:
-        AwaitedChange.parse(_literals(self.target_categories), _literals(self.failure_categories))
-        if not is_template(self.baseline_category):
+        WaitCondition.parse(_literals(self.target_categories), _literals(self.failure_categories))
+        if not is_templated(self.baseline_category):
             check_baseline_category(self.baseline_category)
         needs_first_look = self.target_categories is None and self.baseline_category is None
         if not self.deferrable and (start_from_trigger or self.end_from_trigger):
@@ -163,7 +161,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         baseline = self.baseline_category
         can_defer = self.deferrable
         try:
-            with permanent_errors_fail_without_retry():
+            with fail_fast_on_permanent_errors():
                 awaited = self._awaited()
                 opportunity = self._hook.retrieve_opportunity(self.opportunity_uuid)
         except ChartMogulError as error:
@@ -174,7 +172,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
             category = opportunity.get("forecast_category")
             if awaited.targets is None and baseline is None:
                 baseline = self._remember_first_look(category, context)
-            if awaited.is_over(category, baseline):
+            if awaited.is_met(category, baseline):
                 return PokeReturnValue(is_done=True, xcom_value=self._conclude(opportunity, awaited))
             self.log.info(
                 "Opportunity %s: forecast category %s, waiting for %s.",
@@ -199,7 +197,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         :raises RuntimeError: if the event is not one of the trigger's own for this opportunity
         """
         self._read_rendered()
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             awaited = self._awaited()
             uuid = check_opportunity_uuid(self.opportunity_uuid)
         match event:
@@ -209,7 +207,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
                 "opportunity": {"uuid": found, "forecast_category": str() | None as category} as opportunity,
                 "baseline_category": str() | None as baseline,
             } if len(event) == 2 and found == uuid and self.baseline_category in (None, baseline):
-                if awaited.is_over(category, baseline):
+                if awaited.is_met(category, baseline):
                     return self._conclude(opportunity, awaited)
         raise RuntimeError(
             f"The triggerer sent an event that does not end the wait for opportunity {uuid}. The DAG or this "
@@ -226,9 +224,9 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
         self.failure_categories = _as_written(self.failure_categories)
         self.baseline_category = _as_written(self.baseline_category)
 
-    def _awaited(self) -> AwaitedChange:
+    def _awaited(self) -> WaitCondition:
         check_baseline_category(self.baseline_category)
-        return AwaitedChange.parse(self.target_categories, self.failure_categories)
+        return WaitCondition.parse(self.target_categories, self.failure_categories)
 
     def _remember_first_look(self, category: str | None, context: Context) -> str | None:
         """Return the category that this task's first look found, be it in this try or an earlier one."""
@@ -242,7 +240,7 @@ class OpportunityForecastCategorySensor(BaseSensorOperator):
                     store.set(_BASELINE_KEY, self._first_look, retention=tries + _RETENTION_MARGIN)
         return cast("str | None", self._first_look["forecast_category"])
 
-    def _conclude(self, opportunity: dict[str, Any], awaited: AwaitedChange) -> dict[str, Any]:
+    def _conclude(self, opportunity: dict[str, Any], awaited: WaitCondition) -> dict[str, Any]:
         uuid, category = opportunity["uuid"], opportunity.get("forecast_category")
         if category in awaited.failures:
             raise AirflowFailException(
@@ -269,7 +267,7 @@ def _as_written(value: Any) -> Any:
     """Turn enum members into plain strings and iterables into lists of a stable order, as XCom and DAGs need."""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, Iterable) and not is_template(value):
+    if isinstance(value, Iterable) and not is_templated(value):
         items = [_as_written(item) for item in value]
         return sorted(items, key=str) if isinstance(value, set | frozenset) else items
     return value
@@ -277,7 +275,7 @@ def _as_written(value: Any) -> Any:
 
 def _obstacle_to_start_from_trigger(trigger_kwargs: Iterable[Any]) -> str | None:
     """Return what this Airflow does not do that a start in the triggerer needs; None: nothing."""
-    templates = [value for value in _flattened(trigger_kwargs) if is_template(value)]
+    templates = [value for value in _flattened(trigger_kwargs) if is_templated(value)]
     if (3, 1) <= _AIRFLOW < (3, 3):
         return "starts no task in the triggerer"
     if templates and not _IS_AIRFLOW_3_3:
@@ -297,9 +295,9 @@ def _flattened(values: Iterable[Any]) -> Iterator[Any]:
 
 def _literals(categories: Any) -> Any:
     """Return what can be checked before templates are rendered; None if that is nothing."""
-    if categories is None or is_template(categories):
+    if categories is None or is_templated(categories):
         return None
     if not isinstance(categories, str | list):
         return categories
-    literals = [value for value in _flattened([categories]) if not is_template(value)]
-    return literals if literals or not categories else None
+    non_templated = [value for value in _flattened([categories]) if not is_templated(value)]
+    return non_templated if non_templated or not categories else None

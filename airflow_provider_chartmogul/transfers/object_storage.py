@@ -10,17 +10,17 @@ from uuid import uuid4
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_chartmogul.exceptions import permanent_errors_fail_without_retry
+from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
+from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from airflow_provider_chartmogul.templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_chartmogul.hooks.pages import Pages
-    from airflow_provider_chartmogul.transfers.formats import Writer
+    from airflow_provider_chartmogul.hooks._paging import CursorPaginator
+    from airflow_provider_chartmogul.transfers._formats import Writer
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _PART_SIZE = 8 * 1024 * 1024  # bytes that an object store is sent at once, and that wait in memory for it
@@ -74,7 +74,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         """Write the file."""
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-        with permanent_errors_fail_without_retry():
+        with fail_fast_on_permanent_errors():
             self._check()
             path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(self.path)
             _check_is_no_folder(path)
@@ -82,7 +82,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             # Here rather than in the thread that fetches, since Airflow looks connections up for its own thread only.
             hook.get_conn()
         try:
-            with _file_that_appears_complete(path) as file:
+            with atomic_open(path) as file:
                 rows, pages = self._write(hook.pages(self.endpoint, self.query), file)
                 size = file.tell()
         finally:
@@ -93,19 +93,19 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
     def _check(self) -> None:
         if self.format not in ("jsonl", "parquet"):
             raise ValueError(f"format: expected jsonl or parquet, not {self.format!r}.")
-        if self.format == "parquet" and self.endpoint != "opportunities" and not is_template(self.endpoint):
+        if self.format == "parquet" and self.endpoint != "opportunities" and not is_templated(self.endpoint):
             raise ValueError(f"format: parquet is for opportunities only; write {self.endpoint} as jsonl.")
         if self.format == "parquet" and str(self.path).endswith(".gz"):
             raise ValueError("path: Parquet is compressed in itself; leave out .gz.")
         if str(self.path).endswith("/"):
             raise ValueError("path: expected the name of a file, not of a folder.")
 
-    def _write(self, pages: Pages, file: IO[bytes]) -> tuple[int, int]:
+    def _write(self, pages: CursorPaginator, file: IO[bytes]) -> tuple[int, int]:
         writer = self._writer(file)
         row_count = page_count = 0
         start = reported = time.monotonic()
         try:
-            for page in _one_ahead(pages):
+            for page in prefetch(pages):
                 writer.write(page)
                 row_count += len(page)
                 page_count += 1
@@ -122,7 +122,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         return row_count, page_count
 
     def _writer(self, file: IO[bytes]) -> Writer:
-        from airflow_provider_chartmogul.transfers.formats import JsonLinesWriter, OpportunityParquetWriter
+        from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter, OpportunityParquetWriter
 
         if self.format == "jsonl":
             return JsonLinesWriter(file, compress=str(self.path).endswith(".gz"))
@@ -137,13 +137,13 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         self.log.info("%s: %d pages, %d rows, %.0f rows/s.", what, pages, rows, rows / max(seconds, 0.001))
 
 
-def _one_ahead(pages: Pages) -> Iterator[list[dict[str, Any]]]:
+def prefetch(pages: CursorPaginator) -> Iterator[list[dict[str, Any]]]:
     """Yield pages, and fetch the next one meanwhile."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="chartmogul-export")
     try:
         upcoming = executor.submit(next, pages, None)
         while True:
-            with permanent_errors_fail_without_retry():
+            with fail_fast_on_permanent_errors():
                 page = upcoming.result()
             if page is None:
                 return
@@ -160,7 +160,7 @@ def _check_is_no_folder(path: ObjectStoragePath) -> None:
 
 
 @contextmanager
-def _file_that_appears_complete(path: ObjectStoragePath) -> Iterator[IO[bytes]]:
+def atomic_open(path: ObjectStoragePath) -> Iterator[IO[bytes]]:
     """
     Open a file for writing under a temporary name, and give it its own name if all goes well.
 

@@ -17,19 +17,19 @@ try:
 except ImportError:  # Airflow 2.11, which has no asset watchers
     BaseEventTrigger = BaseTrigger  # type: ignore[misc, assignment]
 
+from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.opportunity import (
-    AwaitedChange,
+from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
+from airflow_provider_chartmogul.opportunity._values import (
     check_baseline_category,
     check_opportunity_uuid,
-    shown,
+    truncated_repr,
 )
-from airflow_provider_chartmogul.templates import is_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from airflow_provider_chartmogul.overview import Overview
+    from airflow_provider_chartmogul._polling.change_detector import Overview
 
 _SECONDS_BETWEEN_LOADS = 30
 # The triggerer stores events, and the scheduler makes runs for them, each about once a second, or later when busy. What
@@ -113,7 +113,7 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         """Wait, and yield the one event that ends the wait."""
         # What was a template when the DAG was parsed is checked here when the task started from the trigger.
         try:
-            awaited = AwaitedChange.parse(self.target_categories, self.failure_categories)
+            awaited = WaitCondition.parse(self.target_categories, self.failure_categories)
             if self.starts_wait:
                 check_baseline_category(self.baseline_category)
                 if awaited.targets is None and self.baseline_category is None:
@@ -150,9 +150,9 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         )
         return TaskSuccessEvent()
 
-    async def _wait(self, opportunity_uuid: str, awaited: AwaitedChange) -> dict[str, Any]:
+    async def _wait(self, opportunity_uuid: str, awaited: WaitCondition) -> dict[str, Any]:
         # Imported here, since DAG files that import the sensor import this module too.
-        from airflow_provider_chartmogul.watch import Waiter
+        from airflow_provider_chartmogul._polling.engine import Waiter
 
         with Waiter(
             opportunity_uuid, chartmogul_conn_id=self.chartmogul_conn_id, interval=self.poll_interval
@@ -167,7 +167,7 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
                     self.log.error("Unexpected error; the wait goes on.", exc_info=news)
                 else:
                     category = news.get("forecast_category")
-                    if awaited.is_over(category, self.baseline_category):
+                    if awaited.is_met(category, self.baseline_category):
                         return news
                     self.log.info(
                         "Opportunity %s: forecast category %s, waiting for %s.", opportunity_uuid, category, awaited
@@ -242,20 +242,20 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
 
     def _check(self) -> None:
         for parameter, value in {**self._identity(), "poll_interval": self.poll_interval}.items():
-            if any(is_template(item) for item in (value if isinstance(value, list) else [value])):
+            if any(is_templated(item) for item in (value if isinstance(value, list) else [value])):
                 raise ValueError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
         for parameter, value in {**self._filters(), "name": self.name}.items():
             if not isinstance(value, str | None):
-                raise ValueError(f"{parameter}: expected text, not {shown(value)}.")
+                raise ValueError(f"{parameter}: expected text, not {truncated_repr(value)}.")
         if not isinstance(self.chartmogul_conn_id, str):
-            raise ValueError(f"chartmogul_conn_id: expected text, not {shown(self.chartmogul_conn_id)}.")
-        AwaitedChange.parse(self.target_categories, None)
+            raise ValueError(f"chartmogul_conn_id: expected text, not {truncated_repr(self.chartmogul_conn_id)}.")
+        WaitCondition.parse(self.target_categories, None)
         if self.opportunity_uuids is not None:
             if not isinstance(self.opportunity_uuids, list) or not self.opportunity_uuids:
                 raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
             self.opportunity_uuids = sorted({check_opportunity_uuid(uuid) for uuid in self.opportunity_uuids})
         if not isinstance(self.poll_interval, int | float) or not 0 < self.poll_interval < math.inf:
-            raise ValueError(f"poll_interval: expected seconds above 0, not {shown(self.poll_interval)}.")
+            raise ValueError(f"poll_interval: expected seconds above 0, not {truncated_repr(self.poll_interval)}.")
         self.poll_interval = float(self.poll_interval)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -265,10 +265,10 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch, and yield an event for each change."""
         # Imported here, since DAG files import this module too.
-        from airflow_provider_chartmogul.forecast_memory import ForecastMemory
-        from airflow_provider_chartmogul.overview import Overview
+        from airflow_provider_chartmogul._polling.change_detector import Overview
+        from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
 
-        targets = AwaitedChange.parse(self.target_categories, None).targets
+        targets = WaitCondition.parse(self.target_categories, None).targets
         memory = ForecastMemory(getattr(self, "asset_state_store", None), self._identity())
         while not await self._has_worked(memory.load):
             await asyncio.sleep(_SECONDS_BETWEEN_LOADS)
@@ -364,6 +364,6 @@ def _sorted(values: Any) -> Any:
     """Return plain strings in an order that does not depend on the process, as the trigger's hash needs."""
     if isinstance(values, str):
         return [str(values)]
-    if not isinstance(values, Iterable) or is_template(values):
+    if not isinstance(values, Iterable) or is_templated(values):
         return values
     return sorted(str(value) for value in values)

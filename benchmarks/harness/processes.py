@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-_PRELOADED = "benchmarks.harness.what_airflow_has_imported"
+_PRELOADED = "benchmarks.harness.airflow_imports"
 
 
 def in_new_process(function: Callable[..., Any], *args: Any) -> Any:

@@ -182,7 +182,7 @@ async def _run_trigger(trigger: BaseTrigger, uuid: str, ended: list[tuple[str, f
 
 def _trigger(job: Job, uuid: str) -> BaseTrigger:
     if job.trigger == OURS:
-        import airflow_provider_chartmogul.watch  # noqa: F401  # as if it were not the first trigger of the process
+        import airflow_provider_chartmogul._polling.engine  # noqa: F401  # as if it were not the first trigger of the process
         from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 
         return OpportunityForecastCategoryTrigger(

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.cli.cli_parser import get_parser
 
-from airflow_provider_chartmogul.connection import ConnectionSettings
+from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 from airflow_provider_chartmogul.triggers.opportunity import _event_payload
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.docs.dags import run_all_tasks
-from tests.docs.pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of
+from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.docs_dags import run_all_tasks
+from tests.support.docs_pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.pages import PAGES, REPOSITORY, name_of, prose_of
+from tests.support.docs_pages import PAGES, REPOSITORY, name_of, prose_of
 
 if TYPE_CHECKING:
     from pathlib import Path

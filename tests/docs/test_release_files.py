@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger
 
 import airflow_provider_chartmogul
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from tests.docs.pages import REPOSITORY
+from tests.support.docs_pages import REPOSITORY
 
 REGISTRY: dict[str, Any] = yaml.safe_load((REPOSITORY / ".airflow-registry.yaml").read_text())
 KINDS = ("hooks", "operators", "sensors", "triggers", "transfers")

@@ -10,7 +10,7 @@ import pytest
 import airflow_provider_chartmogul
 from airflow_provider_chartmogul import exceptions
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from tests.docs.pages import REPOSITORY, prose_of
+from tests.support.docs_pages import REPOSITORY, prose_of
 
 PAGE = prose_of(REPOSITORY / "docs" / "troubleshooting.md").replace("\\|", "|")
 ON_ONE_LINE = " ".join(PAGE.split())

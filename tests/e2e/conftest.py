@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
-from isolation import REPOSITORY
-from local_airflow import LocalAirflow
 
 from airflow_provider_chartmogul.sandbox import Sandbox
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.e2e import logs
-from tests.e2e.local_airflow_2 import LocalAirflow2
-from tests.e2e.runs import Runs
-from tests.secrets_scan import leaks
+from scripts.isolation import REPOSITORY
+from scripts.local_airflow import LocalAirflow
+from tests.support import airflow_logs as logs
+from tests.support.airflow_runs import Runs
+from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.local_airflow2 import LocalAirflow2
+from tests.support.secrets_scan import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

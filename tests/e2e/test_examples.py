@@ -7,11 +7,10 @@ import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from isolation import REPOSITORY
-
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
+from scripts.isolation import REPOSITORY
 from tests.e2e import test_on_opportunity_won, test_waits
-from tests.e2e.runs import Runs, wait_until
+from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +67,7 @@ def test_create_opportunity_from_lead(runs: Runs, sandbox: Sandbox) -> None:
     dag_id = "example_create_opportunity_from_lead"
     known = {opportunity["uuid"] for opportunity in sandbox.opportunities}
     lost_answer = Fault(kind="reset", method="POST", after_acting=True, times=1)
-    sandbox.fail(lost_answer)
+    sandbox.inject_fault(lost_answer)
     run_id = finished_run(runs, dag_id, sales_rep="ada@example.com", seats=14)
     created = [opportunity for opportunity in sandbox.opportunities if opportunity["uuid"] not in known]
     assert sorted(opportunity["amount_in_cents"] for opportunity in created) == [35_000, 62_500]

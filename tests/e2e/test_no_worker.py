@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.e2e.runs import Runs, wait_until
+from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.runs import Runs, wait_until
+from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local_airflow import LocalAirflow
-
     from airflow_provider_chartmogul.sandbox import Sandbox
+    from scripts.local_airflow import LocalAirflow
 
 DAG_ID = "example_on_opportunity_won"
 

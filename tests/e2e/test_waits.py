@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.e2e.runs import Runs, wait_until
+from tests.support.airflow_runs import Runs, wait_until
+from tests.support.airflow_versions import IS_AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from local_airflow import LocalAirflow
-
     from airflow_provider_chartmogul.sandbox import Sandbox
+    from scripts.local_airflow import LocalAirflow
 
 DAG_ID = "example_wait_for_pipeline"
 PIPELINE = "Distribution"

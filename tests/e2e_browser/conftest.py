@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from isolation import REPOSITORY
-from local_airflow import LocalAirflow
 from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
 
 from airflow_provider_chartmogul.sandbox import Sandbox
-from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
-from tests.e2e.local_airflow_2 import LocalAirflow2
+from scripts.isolation import REPOSITORY
+from scripts.local_airflow import LocalAirflow
+from tests.support.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.support.local_airflow2 import LocalAirflow2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ IMAGES = REPOSITORY / "docs" / "images"
 LARGEST_IMAGE = 100_000  # bytes
 WINDOW: ViewportSize = {"width": 1180, "height": 860}
 
-collect_ignore = ["test_connection_form_2.py" if IS_AIRFLOW_3 else "test_connection_form.py"]
+collect_ignore = ["test_connection_form_airflow2.py" if IS_AIRFLOW_3 else "test_connection_form.py"]
 if AIRFLOW_VERSION < (3, 3):
     collect_ignore.append("test_pages.py")
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from airflow_provider_chartmogul.connection import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
-from tests.e2e_browser.stored import settings_of, stored_connection
+from airflow_provider_chartmogul.hooks._connection_settings import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
+from tests.support.stored_connections import settings_of, stored_connection
 
 if TYPE_CHECKING:
-    from local_airflow import LocalAirflow
-
+    from scripts.local_airflow import LocalAirflow
     from tests.e2e_browser.conftest import Screenshot
 
 EXTRA_FIELDS = {

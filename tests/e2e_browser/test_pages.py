@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import Page, expect
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
-from tests.e2e.runs import Runs, wait_until
+from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
-    from local_airflow import LocalAirflow
-
+    from scripts.local_airflow import LocalAirflow
     from tests.e2e_browser.conftest import Screenshot
 
 SECONDS_UNTIL_A_RUN_HAS_ENDED = 120

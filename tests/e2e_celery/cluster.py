@@ -8,10 +8,10 @@ import signal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy
-from local_airflow import LocalAirflow
 from sqlalchemy.pool import NullPool
 
-from tests.e2e.runs import wait_until
+from scripts.local_airflow import LocalAirflow
+from tests.support.airflow_runs import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
-from isolation import interrupt_on_signals
 
 from airflow_provider_chartmogul.sandbox import Sandbox
+from scripts.isolation import interrupt_on_signals
 from tests.e2e_celery.cluster import Cluster
 from tests.e2e_celery.figures import figures, what_failed
-from tests.e2e_celery.night import Night, live_through
+from tests.e2e_celery.outage import Night, live_through
 from tests.e2e_celery.services import Postgres, Redis
-from tests.secrets_scan import leaks
+from tests.support.secrets_scan import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_chartmogul.sandbox import RecordedRequest
-    from tests.e2e_celery.night import Night, Task
+    from tests.e2e_celery.outage import Night, Task
 
 LINES_OF_A_COMPONENT = 40
 ERRORS_OF_A_COMPONENT = 20

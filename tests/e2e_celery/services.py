@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from isolation import Command
-from local_airflow import free_port
+from scripts.isolation import Command
+from scripts.local_airflow import free_port
 
 SECONDS_UNTIL_READY = 30
 

@@ -51,14 +51,14 @@ def test_a_walk_may_start_at_a_cursor(sandbox: Sandbox) -> None:
 
 
 def test_the_last_page_is_the_one_without_more_though_it_has_a_cursor(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=False)))
+    sandbox.inject_fault(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=False)))
     assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
     assert len(sandbox.requests) == 1
 
 
 def test_an_empty_page_with_more_behind_it_is_no_end(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page(cursor="abc", has_more=True)))
-    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor=None, has_more=False)))
+    sandbox.inject_fault(Fault("body", body=page(cursor="abc", has_more=True)))
+    sandbox.inject_fault(Fault("body", body=page({"uuid": "a"}, cursor=None, has_more=False)))
     assert list(ChartMogulHook().paginate("opportunities")) == [{"uuid": "a"}]
     assert sandbox.requests[1].query["cursor"] == "abc"
 
@@ -68,28 +68,28 @@ def test_a_cursor_that_does_not_move_on_ends_the_walk_with_an_error(
     cursors: list[str | None], sandbox: Sandbox
 ) -> None:
     for cursor in cursors:
-        sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor=cursor, has_more=True)))
+        sandbox.inject_fault(Fault("body", body=page({"uuid": "a"}, cursor=cursor, has_more=True)))
     with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/opportunities: the list does not end"):
         list(ChartMogulHook().paginate("opportunities"))
     assert len(sandbox.requests) == len(cursors)
 
 
 def test_a_cursor_that_is_missing_ends_the_walk_with_an_error(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body='{"entries":[{"uuid":"a"}],"has_more":true}'))
+    sandbox.inject_fault(Fault("body", body='{"entries":[{"uuid":"a"}],"has_more":true}'))
     with pytest.raises(ChartMogulInvalidResponseError, match="the list does not end"):
         list(ChartMogulHook().paginate("opportunities"))
     assert len(sandbox.requests) == 1
 
 
 def test_a_cursor_that_is_what_the_walk_started_with_ends_it_with_an_error(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=True)))
+    sandbox.inject_fault(Fault("body", body=page({"uuid": "a"}, cursor="abc", has_more=True)))
     with pytest.raises(ChartMogulInvalidResponseError, match="the list does not end"):
         list(ChartMogulHook().paginate("opportunities", {"cursor": "abc"}))
 
 
 @pytest.mark.parametrize("name", ["entries", "customers", "invoices", "plans"])
 def test_older_endpoints_name_the_rows_after_what_they_are(name: str, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=json.dumps({name: [{"uuid": "a"}], "has_more": False, "page": 1})))
+    sandbox.inject_fault(Fault("body", body=json.dumps({name: [{"uuid": "a"}], "has_more": False, "page": 1})))
     assert list(ChartMogulHook().paginate(name)) == [{"uuid": "a"}]
 
 
@@ -110,7 +110,7 @@ def test_older_endpoints_name_the_rows_after_what_they_are(name: str, sandbox: S
     ],
 )
 def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=body))
+    sandbox.inject_fault(Fault("body", body=body))
     with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/customers: expected a page of a list"):
         list(ChartMogulHook().paginate("customers"))
 
@@ -119,7 +119,7 @@ def test_a_page_that_could_not_be_had_can_be_asked_for_again(sandbox: Sandbox, c
     connect(extra={"max_retries": 0})
     pages = ChartMogulHook().pages("opportunities", {"per_page": 2})
     first = next(pages)
-    sandbox.fail(Fault("status", status=503))
+    sandbox.inject_fault(Fault("status", status=503))
     with pytest.raises(ChartMogulUnavailableError):
         next(pages)
     assert first + next(pages) == sandbox.opportunities

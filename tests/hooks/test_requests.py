@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks import session
+from airflow_provider_chartmogul.hooks import _client as session
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 
@@ -142,13 +142,13 @@ def test_what_is_no_json_is_not_sent(body: Any, hook: ChartMogulHook, sandbox: S
 def test_any_json_is_returned_and_nothing_is_none(
     status: int, body: str, expected: Any, hook: ChartMogulHook, sandbox: Sandbox
 ) -> None:
-    sandbox.fail(Fault("body", status=status, body=body))
+    sandbox.inject_fault(Fault("body", status=status, body=body))
     assert hook.request("DELETE", "customers/cus_1") == expected
 
 
 def test_numbers_and_text_arrive_as_they_were_sent(hook: ChartMogulHook, sandbox: Sandbox) -> None:
     text = '{"uuid":"x","big":123456789012345678901234567890,"float":0.1,"text":"Köln 🎉 \\u0000","null":null}'
-    sandbox.fail(Fault("body", body=text))
+    sandbox.inject_fault(Fault("body", body=text))
     answer = hook.request("GET", "anything")
     assert json.dumps(answer, ensure_ascii=False, separators=(",", ":")) == text
 
@@ -227,7 +227,7 @@ def test_a_path_that_is_not_a_uuid_is_never_asked_for(uuid: Any, hook: ChartMogu
 
 @pytest.mark.parametrize("body", ["[]", "null", '"text"', "5", "{}", '{"uuid":null}', '{"entries":[]}', ""])
 def test_what_is_no_opportunity_is_not_returned_as_one(body: str, hook: ChartMogulHook, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body=body))
+    sandbox.inject_fault(Fault("body", body=body))
     with pytest.raises(ChartMogulInvalidResponseError, match="expected a JSON object with a uuid"):
         hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
@@ -246,7 +246,7 @@ def test_no_request_leaves_unencrypted(host: str, connect: Connect, monkeypatch:
 def test_no_request_leaves_for_the_target_of_a_redirect(
     status: int, hook: ChartMogulHook, sandbox: Sandbox, elsewhere: Sandbox
 ) -> None:
-    sandbox.fail(Fault("redirect", status=status, location=f"{elsewhere.url}/v1/ping", times=None))
+    sandbox.inject_fault(Fault("redirect", status=status, location=f"{elsewhere.url}/v1/ping", times=None))
     with pytest.raises(ChartMogulInvalidResponseError, match=f"HTTP {status}: .*redirects are not followed") as failure:
         hook.request("GET", "ping")
     assert elsewhere.url not in str(failure.value)
@@ -315,7 +315,7 @@ def test_the_connection_is_looked_up_when_the_first_request_is_sent(connect: Con
 
 def test_another_opportunity_than_the_one_asked_for_is_not_returned(hook: ChartMogulHook, sandbox: Sandbox) -> None:
     other = sandbox.opportunities[1]
-    sandbox.fail(Fault("body", body=json.dumps(other)))
+    sandbox.inject_fault(Fault("body", body=json.dumps(other)))
     with pytest.raises(ChartMogulInvalidResponseError, match=f"expected opportunity {EXAMPLE_OPPORTUNITY_UUID}"):
         hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 

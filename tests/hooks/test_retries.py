@@ -38,7 +38,7 @@ RETRIED_STATUSES = [429, 500, 502, 503, 504, 520, 524]
 def test_what_can_be_repeated_is_sent_again_after_these_statuses(
     method: str, status: int, sandbox: Sandbox, waits: list[float]
 ) -> None:
-    sandbox.fail(Fault("status", status=status, times=None))
+    sandbox.inject_fault(Fault("status", status=status, times=None))
     with pytest.raises(ChartMogulError) as failure:
         ChartMogulHook().request(method, f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}")
     assert failure.value.status == status
@@ -48,7 +48,7 @@ def test_what_can_be_repeated_is_sent_again_after_these_statuses(
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 418, 422, 501, 505])
 def test_nothing_is_sent_again_after_others(status: int, sandbox: Sandbox, waits: list[float]) -> None:
-    sandbox.fail(Fault("status", status=status, times=None))
+    sandbox.inject_fault(Fault("status", status=status, times=None))
     with pytest.raises(ChartMogulError):
         ChartMogulHook().request("GET", "ping")
     assert len(sandbox.requests) == 1
@@ -60,7 +60,7 @@ def test_nothing_is_sent_again_after_others(status: int, sandbox: Sandbox, waits
 def test_what_can_be_repeated_is_sent_again_after_network_errors(
     method: str, kind: Any, sandbox: Sandbox, waits: list[float]
 ) -> None:
-    sandbox.fail(Fault(kind, times=2))
+    sandbox.inject_fault(Fault(kind, times=2))
     body: dict[str, Any] | None = {} if method == "PATCH" else None
     ChartMogulHook().request(method, f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}", json=body)
     assert len(sandbox.requests) == 3
@@ -69,7 +69,7 @@ def test_what_can_be_repeated_is_sent_again_after_network_errors(
 
 @pytest.mark.usefixtures("waits")
 def test_a_success_after_retries_is_a_success(sandbox: Sandbox, logs: Logs) -> None:
-    sandbox.fail(Fault("status", status=503, times=MAX_RETRIES))
+    sandbox.inject_fault(Fault("status", status=503, times=MAX_RETRIES))
     assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
     said = [message for message in logs.messages if "Trying again" in message]
     assert len(said) == MAX_RETRIES
@@ -92,7 +92,7 @@ def test_a_post_is_sent_once_where_the_server_may_have_acted(
     fault: Fault, error: type[ChartMogulError], sandbox: Sandbox, connect: Connect, waits: list[float]
 ) -> None:
     connect(extra={"max_retries": 5, "timeout": 0.2})
-    sandbox.fail(fault)
+    sandbox.inject_fault(fault)
     with pytest.raises(error) as failure:
         ChartMogulHook().request("POST", "opportunities", json=NEW)
     assert failure.value.may_have_acted
@@ -101,7 +101,7 @@ def test_a_post_is_sent_once_where_the_server_may_have_acted(
 
 
 def test_a_post_whose_answer_got_lost_does_not_create_twice(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("reset", after_acting=True))
+    sandbox.inject_fault(Fault("reset", after_acting=True))
     before = len(sandbox.opportunities)
     with pytest.raises(ChartMogulUnreachableError):
         ChartMogulHook().request("POST", "opportunities", json=NEW)
@@ -109,7 +109,7 @@ def test_a_post_whose_answer_got_lost_does_not_create_twice(sandbox: Sandbox) ->
 
 
 def test_a_post_is_sent_again_after_429(sandbox: Sandbox, waits: list[float]) -> None:
-    sandbox.fail(Fault("status", status=429, times=2))
+    sandbox.inject_fault(Fault("status", status=429, times=2))
     before = len(sandbox.opportunities)
     created = ChartMogulHook().request("POST", "opportunities", json=NEW)
     assert created["amount_in_cents"] == 10000
@@ -133,7 +133,7 @@ def test_a_post_is_not_sent_again_after_a_400(sandbox: Sandbox) -> None:
 
 
 def test_the_hooks_own_number_of_retries_overrides_the_connections(sandbox: Sandbox, waits: list[float]) -> None:
-    sandbox.fail(Fault("status", times=None))
+    sandbox.inject_fault(Fault("status", times=None))
     for max_retries in (0, 3):
         sandbox.clear_requests()
         with pytest.raises(ChartMogulUnavailableError):
@@ -146,7 +146,7 @@ def test_waits_double_from_half_a_second_to_a_minute_and_are_spread(
     sandbox: Sandbox, connect: Connect, waits: list[float]
 ) -> None:
     connect(extra={"max_retries": 10})
-    sandbox.fail(Fault("status", times=None))
+    sandbox.inject_fault(Fault("status", times=None))
     with pytest.raises(ChartMogulUnavailableError):
         ChartMogulHook().request("GET", "ping")
     longest = [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -157,7 +157,7 @@ def test_waits_double_from_half_a_second_to_a_minute_and_are_spread(
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_retry_after_is_waited_for(status: int, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=status, retry_after=1))
+    sandbox.inject_fault(Fault("status", status=status, retry_after=1))
     started = time.monotonic()
     assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
     first, second = sandbox.requests
@@ -169,7 +169,7 @@ def test_retry_after_is_waited_for(status: int, sandbox: Sandbox) -> None:
 def test_retry_after_takes_the_place_of_the_backoff(
     retry_after: Any, least: float, most: float, sandbox: Sandbox, waits: list[float]
 ) -> None:
-    sandbox.fail(Fault("status", status=429, retry_after=retry_after))
+    sandbox.inject_fault(Fault("status", status=429, retry_after=retry_after))
     ChartMogulHook().request("GET", "ping")
     (wait,) = waits
     assert least <= wait <= most
@@ -180,7 +180,7 @@ def test_retry_after_may_be_a_date(
     seconds: int, least: float, most: float, sandbox: Sandbox, waits: list[float]
 ) -> None:
     date = email.utils.formatdate(time.time() + seconds, usegmt=True)
-    sandbox.fail(Fault("status", status=429, retry_after=date))
+    sandbox.inject_fault(Fault("status", status=429, retry_after=date))
     ChartMogulHook().request("GET", "ping")
     (wait,) = waits
     assert least <= wait <= most
@@ -191,7 +191,7 @@ def test_retry_after_may_be_a_date(
     ["soon", "", "-5", "1.5", "nan", "Wed, 99 Foo 2026 99:99:99 GMT", "Sun, 06 Nov 99999 08:49:37 GMT", "9" * 5000],
 )
 def test_a_retry_after_that_makes_no_sense_does_no_harm(retry_after: str, sandbox: Sandbox, waits: list[float]) -> None:
-    sandbox.fail(Fault("status", status=429, retry_after=retry_after, times=None))
+    sandbox.inject_fault(Fault("status", status=429, retry_after=retry_after, times=None))
     with pytest.raises(ChartMogulRateLimitError):
         ChartMogulHook().request("GET", "ping")
     assert all(wait <= 60 for wait in waits)
@@ -204,7 +204,7 @@ def test_a_retry_after_that_makes_no_sense_does_no_harm(retry_after: str, sandbo
 def test_a_retry_after_above_a_minute_is_given_up_at_once(
     retry_after: Any, sandbox: Sandbox, waits: list[float]
 ) -> None:
-    sandbox.fail(Fault("status", status=429, retry_after=retry_after, times=None))
+    sandbox.inject_fault(Fault("status", status=429, retry_after=retry_after, times=None))
     with pytest.raises(ChartMogulRateLimitError) as failure:
         ChartMogulHook().request("GET", "ping")
     assert failure.value.retry_after is not None
@@ -215,7 +215,7 @@ def test_a_retry_after_above_a_minute_is_given_up_at_once(
 
 def test_a_server_that_says_nothing_is_given_up_after_the_timeout(sandbox: Sandbox, connect: Connect) -> None:
     connect(extra={"max_retries": 0, "timeout": "0.2"})
-    sandbox.fail(Fault("hang", seconds=60))
+    sandbox.inject_fault(Fault("hang", seconds=60))
     started = time.monotonic()
     with pytest.raises(ChartMogulUnreachableError, match="timed out"):
         ChartMogulHook().request("GET", "ping")
@@ -226,7 +226,7 @@ def test_an_earlier_try_that_may_have_acted_is_remembered(
     sandbox: Sandbox,
     waits: list[float],  # noqa: ARG001  # waits nothing
 ) -> None:
-    sandbox.fail(Fault("reset", after_acting=True))
+    sandbox.inject_fault(Fault("reset", after_acting=True))
     with pytest.raises(ChartMogulError) as failure:
         ChartMogulHook().request("DELETE", f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}")
     assert failure.value.status == 404

@@ -63,7 +63,7 @@ def test_a_key_without_crm_seat_is_told_from_a_rejected_one(sandbox: Sandbox, co
     ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body}",
 )
 def test_a_host_that_is_not_chartmogul_is_told_as_such(fault: Fault, sandbox: Sandbox) -> None:
-    sandbox.fail(fault)
+    sandbox.inject_fault(fault)
     expected = f"{sandbox.url} does not answer like ChartMogul's API. Check the connection's host."
     assert answer() == (False, expected)
 
@@ -77,7 +77,7 @@ def test_a_host_that_listens_to_nobody_is_named(sandbox: Sandbox) -> None:
 
 def test_a_host_that_is_too_busy_is_not_waited_for(sandbox: Sandbox, connect: Connect, waits: list[float]) -> None:
     connect(extra={"max_retries": 9})
-    sandbox.fail(Fault("status", status=503, times=None))
+    sandbox.inject_fault(Fault("status", status=503, times=None))
     works, words = answer()
     assert not works
     assert "HTTP 503" in words
@@ -111,7 +111,7 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], expected: str, sandbox: 
 
 @pytest.mark.parametrize("body", ["[]", "null", "{}", '{"name":null}', '{"name":5}'])
 def test_an_account_without_a_name_does_no_harm(body: str, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", path="/v1/account", body=body))
+    sandbox.inject_fault(Fault("body", path="/v1/account", body=body))
     assert answer()[0]
 
 
@@ -131,7 +131,7 @@ def test_an_account_without_a_name_does_no_harm(body: str, sandbox: Sandbox) -> 
 def test_it_never_raises(fault: Fault, path: str, sandbox: Sandbox, connect: Connect) -> None:
     connect(extra={"timeout": 0.1})
     only_there = Fault(fault.kind, fault.status, body=fault.body, path=path, times=None)
-    sandbox.fail(only_there)
+    sandbox.inject_fault(only_there)
     works, words = answer()
     assert words
     assert works is (fault.kind == "body" and path != "/v1/ping")

@@ -57,7 +57,7 @@ def test_create_returns_the_object_of_the_server(sandbox: Sandbox) -> None:
 def test_create_says_when_it_may_have_been_done_and_does_it_once(
     fault: Fault, error: type[ChartMogulError], sandbox: Sandbox
 ) -> None:
-    sandbox.fail(fault)
+    sandbox.inject_fault(fault)
     with pytest.raises(error) as raised:
         ChartMogulHook().create_opportunity(**NEW)
     assert raised.value.may_have_acted
@@ -65,7 +65,7 @@ def test_create_says_when_it_may_have_been_done_and_does_it_once(
 
 
 def test_create_goes_on_where_nothing_can_have_been_done(sandbox: Sandbox, waits: list[float]) -> None:
-    sandbox.fail(Fault("status", status=429))
+    sandbox.inject_fault(Fault("status", status=429))
     created = ChartMogulHook().create_opportunity(**NEW)
     assert [created["uuid"]] == [one["uuid"] for one in sandbox.opportunities if one["currency"] == "EUR"][:1]
     assert len(waits) == 1
@@ -93,7 +93,7 @@ def test_update_sends_null(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("waits")
 def test_update_is_sent_again_after_a_lost_answer(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("reset", after_acting=True))
+    sandbox.inject_fault(Fault("reset", after_acting=True))
     updated = ChartMogulHook().update_opportunity(EXAMPLE_OPPORTUNITY_UUID, win_likelihood=41)
     assert updated["win_likelihood"] == 41
     assert [request.method for request in sandbox.requests] == ["PATCH", "PATCH"]
@@ -106,14 +106,14 @@ def test_delete_deletes(sandbox: Sandbox) -> None:
 
 
 def test_delete_takes_an_empty_answer(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", status=204, body=""))
+    sandbox.inject_fault(Fault("body", status=204, body=""))
     ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("kind", ["reset", "truncate"])
 def test_delete_succeeds_when_its_first_answer_was_lost(kind: Any, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault(kind, after_acting=True))
+    sandbox.inject_fault(Fault(kind, after_acting=True))
     ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert [request.status for request in sandbox.requests][-1] == 404
 
@@ -121,7 +121,7 @@ def test_delete_succeeds_when_its_first_answer_was_lost(kind: Any, sandbox: Sand
 @pytest.mark.usefixtures("waits")
 def test_delete_fails_when_there_never_was_one(sandbox: Sandbox) -> None:
     ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
-    sandbox.fail(Fault("status", status=429))
+    sandbox.inject_fault(Fault("status", status=429))
     with pytest.raises(ChartMogulNotFoundError):
         ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 

@@ -9,7 +9,7 @@ from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
 from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-from tests.dag_runs import run_of
+from tests.support.dag_runs import run_of
 
 
 class Returns(RetrieveOpportunityOperator):

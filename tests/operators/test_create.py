@@ -9,8 +9,8 @@ from airflow.providers.common.compat.sdk import DAG, AirflowException, AirflowFa
 
 from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
 from airflow_provider_chartmogul.opportunity import OpportunityType
-from tests.dag_runs import run_of
-from tests.operators.opportunities import FIELDS, STORED
+from tests.support.dag_runs import run_of
+from tests.support.opportunities import FIELDS, STORED
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
-from airflow_provider_chartmogul import create_once
 from airflow_provider_chartmogul.exceptions import ChartMogulError
+from airflow_provider_chartmogul.hooks import _create_once as create_once
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault
-from tests.airflow_versions import HAS_TASK_STATE_STORE
-from tests.dag_runs import run_of
-from tests.operators.creations import (
+from tests.support.airflow_versions import HAS_TASK_STATE_STORE
+from tests.support.creations import (
     LOST_ANSWERS,
     TIMEOUT,
     WorkerKilledError,
@@ -27,7 +26,8 @@ from tests.operators.creations import (
     dag,
     kill,
 )
-from tests.operators.opportunities import FIELDS, STORED
+from tests.support.dag_runs import run_of
+from tests.support.opportunities import FIELDS, STORED
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -60,7 +60,7 @@ def test_there_is_one_when_an_answer_is_lost_within_a_try(
     fault: dict[str, Any],
     has_acted: bool,  # noqa: FBT001
 ) -> None:
-    sandbox.fail(Fault(**fault, method="POST", after_acting=has_acted))
+    sandbox.inject_fault(Fault(**fault, method="POST", after_acting=has_acted))
     result = create().execute({})
     assert created_in(sandbox) == [result]
     assert result.items() >= STORED.items()
@@ -74,8 +74,8 @@ def test_there_is_one_when_airflow_retries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connect(extra={"max_retries": 0, "timeout": TIMEOUT})
-    sandbox.fail(Fault(**fault, method="POST", after_acting=has_acted))
-    after_creating(monkeypatch, lambda: sandbox.fail(Fault("status", status=503, method="GET")))
+    sandbox.inject_fault(Fault(**fault, method="POST", after_acting=has_acted))
+    after_creating(monkeypatch, lambda: sandbox.inject_fault(Fault("status", status=503, method="GET")))
     run = run_of(dag)
     first = run.start("create")
     assert first.state == "up_for_retry"
@@ -91,7 +91,7 @@ def test_there_is_one_when_the_worker_is_killed(
     has_acted: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sandbox.fail(Fault(**fault, method="POST", after_acting=has_acted))
+    sandbox.inject_fault(Fault(**fault, method="POST", after_acting=has_acted))
     after_creating(monkeypatch, kill)
     run = run_of(dag)
     assert isinstance(run.start("create").error, WorkerKilledError)
@@ -140,9 +140,9 @@ def test_there_is_one_when_every_answer_of_every_try_is_lost(sandbox: Sandbox, c
     connect(extra={"max_retries": 0})
     run = run_of(dag)
     for _ in range(2):
-        sandbox.fail(Fault("status", status=502, method="POST"))
+        sandbox.inject_fault(Fault("status", status=502, method="POST"))
         assert run.start("create").state == "up_for_retry"
-    sandbox.fail(Fault("status", status=502, method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("status", status=502, method="POST", after_acting=True))
     third = run.start("create")
     assert third.state == "success"
     assert created_in(sandbox) == [third.result]
@@ -155,7 +155,7 @@ def test_a_clean_creation_sends_one_request_to_create(sandbox: Sandbox) -> None:
 
 
 def test_retries_within_a_try_are_limited(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=502, method="POST", times=None))
+    sandbox.inject_fault(Fault("status", status=502, method="POST", times=None))
     with pytest.raises(ChartMogulError, match="HTTP 502"):
         create().execute({})
     assert [request.method for request in sandbox.requests].count("POST") == 3
@@ -163,7 +163,7 @@ def test_retries_within_a_try_are_limited(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_a_refusal_is_not_tried_again(status: int, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=status, method="POST"))
+    sandbox.inject_fault(Fault("status", status=status, method="POST"))
     with pytest.raises(AirflowFailException, match=f"HTTP {status}"):
         create().execute({})
     assert [request.method for request in sandbox.requests].count("POST") == 1
@@ -171,7 +171,7 @@ def test_a_refusal_is_not_tried_again(status: int, sandbox: Sandbox) -> None:
 
 def test_it_is_found_when_it_appears_after_the_timeout(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(create_once, "time", time)
-    sandbox.fail(Fault("slow", seconds=TIMEOUT * 1.5, method="POST"))
+    sandbox.inject_fault(Fault("slow", seconds=TIMEOUT * 1.5, method="POST"))
     result = create().execute({})
     give_up = time.monotonic() + 30
     while any(request.status is None for request in sandbox.requests) and time.monotonic() < give_up:
@@ -180,7 +180,7 @@ def test_it_is_found_when_it_appears_after_the_timeout(sandbox: Sandbox, monkeyp
 
 
 def test_a_double_that_appears_in_the_end_is_reported(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    sandbox.fail(Fault("status", status=504, method="POST"))
+    sandbox.inject_fault(Fault("status", status=504, method="POST"))
     original = ChartMogulHook.create_opportunity
 
     def late(hook: ChartMogulHook, **fields: Any) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def test_an_equal_one_from_before_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = sandbox.add_opportunity(**STORED, created_at=an_hour_ago())
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     if is_killed:
         after_creating(monkeypatch, kill)
     run = run_of(dag)
@@ -221,8 +221,8 @@ def test_clocks_that_differ_do_not_matter(sandbox: Sandbox) -> None:
     # ChartMogul's clock is an hour ahead of ours: all that exists seems to have been created in the future.
     ahead = datetime.now(UTC) + timedelta(hours=1)
     sandbox.add_opportunity(**STORED, created_at=ahead.isoformat(timespec="milliseconds"))
-    sandbox.fail(Fault("status", status=502, method="POST"))
-    sandbox.fail(Fault("reset", method="POST"))
+    sandbox.inject_fault(Fault("status", status=502, method="POST"))
+    sandbox.inject_fault(Fault("reset", method="POST"))
     result = create().execute({})
     assert len(created_in(sandbox)) == 2
     assert result["created_at"] != ahead
@@ -230,7 +230,7 @@ def test_clocks_that_differ_do_not_matter(sandbox: Sandbox) -> None:
 
 def test_another_new_one_of_the_customer_is_not_taken(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {**STORED, "amount_in_cents": 1}
-    sandbox.fail(Fault("reset", method="POST"))
+    sandbox.inject_fault(Fault("reset", method="POST"))
     after_creating(monkeypatch, lambda: sandbox.add_opportunity(**other))
     result = create().execute({})
     assert len(created_in(sandbox)) == 2
@@ -255,7 +255,7 @@ def test_two_equal_new_ones_are_shown_instead_of_guessed_at(
         if is_killed:
             kill()
 
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     after_creating(monkeypatch, act)
     run = run_of(dag)
     outcome = run.start("create")
@@ -272,7 +272,7 @@ def test_one_that_somebody_changed_meanwhile_is_shown(sandbox: Sandbox, monkeypa
         (created,) = created_in(sandbox)
         sandbox.set_opportunity(created["uuid"], pipeline_stage="Negotiation")
 
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     after_creating(monkeypatch, edit)
     with pytest.raises(AirflowFailException) as raised:
         create().execute({})
@@ -286,7 +286,7 @@ def test_one_that_somebody_changed_but_for_what_was_sent_is_taken(
         (created,) = created_in(sandbox)
         sandbox.set_opportunity(created["uuid"], win_likelihood=99)
 
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     after_creating(monkeypatch, edit)
     result = create().execute({})
     assert created_in(sandbox) == [result]
@@ -304,7 +304,7 @@ def test_what_the_server_rewrites_is_still_recognised(sandbox: Sandbox, monkeypa
             custom={"source": "Product", "seats": "3", "added by a rule": True},
         )
 
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     after_creating(monkeypatch, rewrite)
     result = create(custom={**FIELDS["custom"], "nothing": None, "empty": ""}).execute({})
     assert created_in(sandbox) == [result]
@@ -312,7 +312,7 @@ def test_what_the_server_rewrites_is_still_recognised(sandbox: Sandbox, monkeypa
 
 def test_equal_tasks_one_after_the_other_create_one_each(sandbox: Sandbox) -> None:
     first = create().execute({})
-    sandbox.fail(Fault("status", status=502, method="POST"))
+    sandbox.inject_fault(Fault("status", status=502, method="POST"))
     second = create().execute({})
     assert created_in(sandbox) == [second, first]
 
@@ -323,7 +323,7 @@ def test_a_time_dependent_field_is_no_way_to_a_second_one(sandbox: Sandbox, monk
     def build() -> DAG:
         return dag(amount_in_cents=amount)
 
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     after_creating(monkeypatch, kill)
     run = run_of(build)
     assert isinstance(run.start("create").error, WorkerKilledError)
@@ -372,7 +372,7 @@ def test_nothing_is_sent_before_airflow_has_kept_what_a_retry_needs(sandbox: San
 
 
 def test_no_owner_is_logged(sandbox: Sandbox, logs: Logs) -> None:
-    sandbox.fail(Fault("reset", method="POST", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="POST", after_acting=True))
     result = create().execute({})
     assert f"Opportunity {result['uuid']} was created by an attempt whose answer was lost." in logs.messages
     assert "ada@example.com" not in re.sub(r"%40", "@", logs.everything)

@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_chartmogul.operators.opportunity import DeleteOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
-from tests.dag_runs import run_of
+from tests.support.dag_runs import run_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -46,14 +46,14 @@ def test_a_missing_one_can_be_ignored(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("waits")
 def test_a_lost_answer_does_no_harm(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("reset", method="DELETE", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="DELETE", after_acting=True))
     assert run_of(dag).start("delete").state == "success"
     assert not is_there(sandbox)
 
 
 def test_a_retry_of_the_task_takes_what_an_earlier_try_deleted(sandbox: Sandbox, connect: Connect) -> None:
     connect(extra={"max_retries": 0})
-    sandbox.fail(Fault("reset", method="DELETE", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="DELETE", after_acting=True))
     run = run_of(lambda: dag(retries=1))
     assert run.start("delete").state == "up_for_retry"
     assert not is_there(sandbox)

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_chartmogul.operators.opportunity import ListOpportunitiesOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
-from tests.dag_runs import run_of
+from tests.support.dag_runs import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +124,6 @@ def test_an_empty_list_is_a_list(sandbox: Sandbox) -> None:
 
 
 def test_permanent_errors_fail_without_retry(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=403))
+    sandbox.inject_fault(Fault("status", status=403))
     with pytest.raises(AirflowFailException, match="CRM seat"):
         list_().execute({})

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_chartmogul.operators.opportunity import UpdateOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
-from tests.dag_runs import run_of
+from tests.support.dag_runs import run_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -104,7 +104,7 @@ def test_what_is_wrong_fails_without_retry_or_request(given: dict[str, Any], mes
 
 @pytest.mark.usefixtures("waits")
 def test_a_lost_answer_does_no_harm(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("reset", method="PATCH", after_acting=True))
+    sandbox.inject_fault(Fault("reset", method="PATCH", after_acting=True))
     assert update(win_likelihood=41).execute({}) == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 

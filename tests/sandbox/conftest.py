@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_chartmogul.sandbox import Sandbox
-
-from .client import Client
+from tests.support.sandbox_client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

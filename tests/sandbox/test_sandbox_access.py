@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
-
-from .client import Client
+from tests.support.sandbox_client import Client
 
 if TYPE_CHECKING:
     import requests
@@ -161,7 +160,7 @@ def test_a_rejected_key_does_not_use_up_the_rate_limit() -> None:
 
 
 def test_more_than_20_requests_at_once_are_503(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("slow", seconds=4.0, times=None))
+    sandbox.inject_fault(Fault("slow", seconds=4.0, times=None))
 
     def ask(_: int) -> requests.Response:
         client = Client(sandbox)

@@ -16,8 +16,7 @@ import pytest
 import requests
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
-
-from .client import TIMEOUT, Client
+from tests.support.sandbox_client import TIMEOUT, Client
 
 if TYPE_CHECKING:
     from typing import Any

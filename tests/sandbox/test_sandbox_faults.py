@@ -13,14 +13,13 @@ from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
-
-    from .client import Client
+    from tests.support.sandbox_client import Client
 
 EXAMPLE_PATH = f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
 
 
 def test_status_answers_503_in_the_words_of_the_api_unless_told_otherwise(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status"))
+    sandbox.inject_fault(Fault("status"))
 
     response = client.get(EXAMPLE_PATH)
     assert response.status_code == 503
@@ -40,14 +39,14 @@ def test_status_answers_503_in_the_words_of_the_api_unless_told_otherwise(client
     ],
 )
 def test_status_has_a_fitting_message(client: Client, sandbox: Sandbox, status: int, message: str) -> None:
-    sandbox.fail(Fault("status", status=status))
+    sandbox.inject_fault(Fault("status", status=status))
 
     assert client.get(EXAMPLE_PATH).json() == {"code": status, "message": message, "param": None}
 
 
 def test_status_takes_a_message_or_none_at_all(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=500, message="Ouch"))
-    sandbox.fail(Fault("status", status=500, message=""))
+    sandbox.inject_fault(Fault("status", status=500, message="Ouch"))
+    sandbox.inject_fault(Fault("status", status=500, message=""))
 
     assert client.get(EXAMPLE_PATH).json()["message"] == "Ouch"
     assert client.get(EXAMPLE_PATH).content == b""
@@ -55,13 +54,13 @@ def test_status_takes_a_message_or_none_at_all(client: Client, sandbox: Sandbox)
 
 @pytest.mark.parametrize("retry_after", [3, "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
 def test_retry_after_is_sent_as_given(client: Client, sandbox: Sandbox, retry_after: int | str) -> None:
-    sandbox.fail(Fault("status", status=429, retry_after=retry_after))
+    sandbox.inject_fault(Fault("status", status=429, retry_after=retry_after))
 
     assert client.get(EXAMPLE_PATH).headers["retry-after"] == str(retry_after)
 
 
 def test_slow_delays_the_normal_answer(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("slow", seconds=0.3))
+    sandbox.inject_fault(Fault("slow", seconds=0.3))
 
     response = client.get(EXAMPLE_PATH)
     assert response.elapsed.total_seconds() >= 0.3
@@ -69,7 +68,7 @@ def test_slow_delays_the_normal_answer(client: Client, sandbox: Sandbox) -> None
 
 
 def test_hang_does_not_answer(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("hang"))
+    sandbox.inject_fault(Fault("hang"))
 
     with pytest.raises(requests.ReadTimeout):
         client.get(EXAMPLE_PATH, timeout=0.3)
@@ -77,14 +76,14 @@ def test_hang_does_not_answer(client: Client, sandbox: Sandbox) -> None:
 
 
 def test_hang_ends_with_a_closed_connection(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("hang", seconds=0.1))
+    sandbox.inject_fault(Fault("hang", seconds=0.1))
 
     with pytest.raises(requests.ConnectionError):
         client.get(EXAMPLE_PATH)
 
 
 def test_hanging_requests_whose_client_is_gone_do_not_count_as_connections(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("hang", times=None))
+    sandbox.inject_fault(Fault("hang", times=None))
     for _ in range(20):
         with pytest.raises(requests.ReadTimeout):
             client.get(EXAMPLE_PATH, timeout=0.05)
@@ -97,7 +96,7 @@ def test_hanging_requests_whose_client_is_gone_do_not_count_as_connections(clien
 
 
 def test_hang_does_not_delay_the_stop(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("hang"))
+    sandbox.inject_fault(Fault("hang"))
     with pytest.raises(requests.ReadTimeout):
         client.get(EXAMPLE_PATH, timeout=0.1)
 
@@ -107,7 +106,7 @@ def test_hang_does_not_delay_the_stop(client: Client, sandbox: Sandbox) -> None:
 
 
 def test_reset_breaks_the_connection(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("reset"))
+    sandbox.inject_fault(Fault("reset"))
 
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
         client.get(EXAMPLE_PATH)
@@ -116,7 +115,7 @@ def test_reset_breaks_the_connection(client: Client, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("after_acting", [False, True])
 def test_truncate_announces_more_than_it_sends(client: Client, sandbox: Sandbox, *, after_acting: bool) -> None:
-    sandbox.fail(Fault("truncate", after_acting=after_acting))
+    sandbox.inject_fault(Fault("truncate", after_acting=after_acting))
 
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         client.get(EXAMPLE_PATH)
@@ -124,8 +123,8 @@ def test_truncate_announces_more_than_it_sends(client: Client, sandbox: Sandbox,
 
 
 def test_html_answers_a_page_with_200_unless_told_otherwise(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("html"))
-    sandbox.fail(Fault("html", status=503, retry_after=1))
+    sandbox.inject_fault(Fault("html"))
+    sandbox.inject_fault(Fault("html", status=503, retry_after=1))
 
     page, error = client.get(EXAMPLE_PATH), client.get(EXAMPLE_PATH)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html")
@@ -135,8 +134,8 @@ def test_html_answers_a_page_with_200_unless_told_otherwise(client: Client, sand
 
 
 def test_redirect_points_where_it_is_told_to(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("redirect", status=307, location="http://127.0.0.1:9/elsewhere"))
-    sandbox.fail(Fault("redirect"))
+    sandbox.inject_fault(Fault("redirect", status=307, location="http://127.0.0.1:9/elsewhere"))
+    sandbox.inject_fault(Fault("redirect"))
 
     told, untold = client.get(EXAMPLE_PATH), client.get(EXAMPLE_PATH)
     assert (told.status_code, told.headers["location"]) == (307, "http://127.0.0.1:9/elsewhere")
@@ -144,8 +143,8 @@ def test_redirect_points_where_it_is_told_to(client: Client, sandbox: Sandbox) -
 
 
 def test_body_answers_what_it_is_told_to(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("body", body='["not an object"]'))
-    sandbox.fail(Fault("body", body="{", status=422))
+    sandbox.inject_fault(Fault("body", body='["not an object"]'))
+    sandbox.inject_fault(Fault("body", body="{", status=422))
 
     whole, broken = client.get(EXAMPLE_PATH), client.get(EXAMPLE_PATH)
     assert (whole.status_code, whole.headers["content-type"]) == (200, "application/json")
@@ -154,14 +153,14 @@ def test_body_answers_what_it_is_told_to(client: Client, sandbox: Sandbox) -> No
 
 
 def test_faults_hit_in_the_order_they_were_added_and_as_often_as_told(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=500, times=2))
-    sandbox.fail(Fault("status", status=502))
+    sandbox.inject_fault(Fault("status", status=500, times=2))
+    sandbox.inject_fault(Fault("status", status=502))
 
     assert [client.get(EXAMPLE_PATH).status_code for _ in range(4)] == [500, 500, 502, 200]
 
 
 def test_a_fault_without_end_lasts_until_it_is_cleared(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", times=None))
+    sandbox.inject_fault(Fault("status", times=None))
 
     assert [client.get(EXAMPLE_PATH).status_code for _ in range(5)] == [503] * 5
     sandbox.clear_faults()
@@ -169,9 +168,9 @@ def test_a_fault_without_end_lasts_until_it_is_cleared(client: Client, sandbox: 
 
 
 def test_a_fault_hits_only_the_method_and_path_it_is_for(client: Client, sandbox: Sandbox) -> None:
-    sandbox.fail(Fault("status", status=500, method="patch"))
-    sandbox.fail(Fault("status", status=502, path=r"^/v1/opportunities$"))
-    sandbox.fail(Fault("status", status=504, path="opportunities/a b"))
+    sandbox.inject_fault(Fault("status", status=500, method="patch"))
+    sandbox.inject_fault(Fault("status", status=502, path=r"^/v1/opportunities$"))
+    sandbox.inject_fault(Fault("status", status=504, path="opportunities/a b"))
 
     assert client.get(EXAMPLE_PATH).status_code == 200
     assert client.get("/v1/opportunities").status_code == 502
@@ -181,14 +180,14 @@ def test_a_fault_hits_only_the_method_and_path_it_is_for(client: Client, sandbox
 
 def test_a_fault_comes_before_the_key_is_looked_at(client: Client, sandbox: Sandbox) -> None:
     client.session.auth = ("wrong", "")
-    sandbox.fail(Fault("status", status=500))
+    sandbox.inject_fault(Fault("status", status=500))
 
     assert client.get(EXAMPLE_PATH).status_code == 500
 
 
 @pytest.mark.parametrize("fault", [Fault("status", status=502), Fault("html", status=504), Fault("slow", seconds=0)])
 def test_normally_a_fault_means_that_nothing_was_done(client: Client, sandbox: Sandbox, fault: Fault) -> None:
-    sandbox.fail(fault)
+    sandbox.inject_fault(fault)
     status = client.send("DELETE", EXAMPLE_PATH).status_code
 
     assert len(sandbox.opportunities) == (2 if fault.kind == "slow" else 3)
@@ -197,7 +196,7 @@ def test_normally_a_fault_means_that_nothing_was_done(client: Client, sandbox: S
 
 @pytest.mark.parametrize("kind", ["status", "slow", "hang", "reset", "truncate", "html", "redirect"])
 def test_after_acting_the_answer_is_lost_but_not_the_request(client: Client, sandbox: Sandbox, kind: Any) -> None:
-    sandbox.fail(Fault(kind, after_acting=True, method="DELETE"))
+    sandbox.inject_fault(Fault(kind, after_acting=True, method="DELETE"))
 
     with suppress(requests.RequestException):
         client.send("DELETE", EXAMPLE_PATH, timeout=0.5)
@@ -230,6 +229,6 @@ def test_nonsense_is_refused_by_the_name_of_the_option(options: dict[str, Any], 
 def test_a_fault_says_in_full_what_it_does(sandbox: Sandbox) -> None:
     fault = Fault("hang")
 
-    assert sandbox.fail(fault) is fault
+    assert sandbox.inject_fault(fault) is fault
     assert (fault.status, fault.seconds, fault.times) == (None, 60.0, 1)
     assert (Fault("redirect").status, Fault("body", body="").status) == (302, 200)

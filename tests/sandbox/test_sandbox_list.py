@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_chartmogul.sandbox import Sandbox, clock
-
-from .client import Client
+from airflow_provider_chartmogul.sandbox import Sandbox, timestamps
+from tests.support.sandbox_client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +132,7 @@ def test_a_created_opportunity_is_listed_first_at_once(client: Client, sandbox: 
 def test_opportunities_created_within_one_tick_of_the_clock_keep_their_order(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "now", lambda: 2_000_000_000_000_000)
+    monkeypatch.setattr(timestamps, "now", lambda: 2_000_000_000_000_000)
     created = [sandbox.add_opportunity() for _ in range(20)]
 
     assert sandbox.opportunities[:20] == created[::-1]

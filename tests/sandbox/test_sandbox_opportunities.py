@@ -13,8 +13,7 @@ from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
-
-    from .client import Client
+    from tests.support.sandbox_client import Client
 
 EXAMPLE_PATH = f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
 UNKNOWN_UUID = "00000000-e7fe-11ee-fa7f-f303abf41acc"

@@ -19,9 +19,9 @@ from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
-from tests.dag_runs import run_of
-from tests.sensors.deferrable_sensors import dag_with, deferral_of, kwargs_of, sensor
-from tests.waits import payload_of, run
+from tests.support.dag_runs import run_of
+from tests.support.deferrable_sensors import dag_with, deferral_of, kwargs_of, sensor
+from tests.support.waits import payload_of, run
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -108,14 +108,14 @@ def test_a_change_made_before_the_triggerer_looks_is_seen(sandbox: Sandbox, foun
 
 @pytest.mark.usefixtures("opportunity")
 def test_the_triggerer_gets_what_is_left_of_the_timeout(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault(kind="slow", seconds=1.0))
+    sandbox.inject_fault(Fault(kind="slow", seconds=1.0))
     timeout = deferral_of(sensor(timeout=60)).timeout
     assert datetime.timedelta(seconds=30) < timeout <= datetime.timedelta(seconds=59)
 
 
 @pytest.mark.usefixtures("opportunity")
 def test_it_times_out_on_the_worker_when_the_first_look_took_all_the_time(sandbox: Sandbox) -> None:
-    sandbox.fail(Fault(kind="slow", seconds=0.3))
+    sandbox.inject_fault(Fault(kind="slow", seconds=0.3))
     with pytest.raises(AirflowSensorTimeout):
         sensor(timeout=0.2).execute({})
 
@@ -138,7 +138,7 @@ def test_what_came_of_a_template_goes_to_the_triggerer_as_json(rendered: Any) ->
 def test_a_transient_error_at_the_first_look_is_left_to_the_triggerer(
     sandbox: Sandbox, waits: list[float], options: dict[str, Any]
 ) -> None:
-    sandbox.fail(LASTING_FAULT)
+    sandbox.inject_fault(LASTING_FAULT)
     kwargs = kwargs_of(deferral_of(sensor(**options)))
     assert kwargs["baseline_category"] == options.get("baseline_category")
     assert waits
@@ -147,7 +147,7 @@ def test_a_transient_error_at_the_first_look_is_left_to_the_triggerer(
 @pytest.mark.usefixtures("opportunity", "waits")
 def test_without_a_baseline_it_looks_on_the_worker_until_it_saw_one(sandbox: Sandbox) -> None:
     # Each look makes three requests.
-    sandbox.fail(Fault(kind="status", times=7))
+    sandbox.inject_fault(Fault(kind="status", times=7))
     deferral = deferral_of(sensor(target_categories=None))
     assert kwargs_of(deferral)["baseline_category"] == "pipeline"
     assert len(sandbox.requests) == 8
@@ -218,7 +218,7 @@ def test_what_would_not_act_is_refused_when_the_dag_is_parsed(options: dict[str,
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 @pytest.mark.usefixtures("opportunity", "waits")
 def test_the_mode_has_no_meaning(sandbox: Sandbox, mode: str) -> None:
-    sandbox.fail(Fault(kind="status", times=7))
+    sandbox.inject_fault(Fault(kind="status", times=7))
     outcome = run_of(lambda: dag_with({"mode": mode, "target_categories": None})).start("wait")
     assert outcome.state == "deferred"
 

@@ -1,4 +1,4 @@
-"""What a sensor may be given, as literals and as templates, and what is refused."""
+"""What a sensor may be given, as non_templated and as templates, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-from tests.airflow_versions import HAS_TASK_STATE_STORE, IS_AIRFLOW_3
-from tests.dag_runs import run_of
-from tests.sensors.sensors import UUID, dag_with, move, sensor
+from tests.support.airflow_versions import HAS_TASK_STATE_STORE, IS_AIRFLOW_3
+from tests.support.dag_runs import run_of
+from tests.support.sensors import UUID, dag_with, move, sensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_chartmogul.sandbox import Sandbox
     from tests.conftest import Connect
-    from tests.dag_runs import DagRun
+    from tests.support.dag_runs import DagRun
 
 # What may be written, and is refused when the DAG is parsed
 

@@ -15,10 +15,10 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
-from tests.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
-from tests.dag_runs import run_of
-from tests.sensors.deferrable_sensors import dag_with, sensor
-from tests.waits import payload_of, run
+from tests.support.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
+from tests.support.dag_runs import run_of
+from tests.support.deferrable_sensors import dag_with, sensor
+from tests.support.waits import payload_of, run
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox

@@ -19,7 +19,7 @@ except ImportError:  # before Airflow 3.2
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
-from tests.airflow_versions import AIRFLOW_VERSION
+from tests.support.airflow_versions import AIRFLOW_VERSION
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox

@@ -14,9 +14,9 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Objec
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError, ChartMogulUnavailableError
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
-from airflow_provider_chartmogul.transfers.formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
-from tests.dag_runs import run_of
+from tests.support.dag_runs import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,14 +97,14 @@ def test_any_text_stays_on_its_line(value: str, sandbox: Sandbox, tmp_path: Path
 
 
 def test_half_a_character_is_written_as_it_came(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.fail(Fault("body", body='{"entries":[{"a":"\\ud83d"},{"b":"ü"}],"cursor":null,"has_more":false}'))
+    sandbox.inject_fault(Fault("body", body='{"entries":[{"a":"\\ud83d"},{"b":"ü"}],"cursor":null,"has_more":false}'))
     export(tmp_path / "o.jsonl").execute({})
     assert rows_of(tmp_path / "o.jsonl") == [{"a": "\ud83d"}, {"b": "ü"}]
 
 
 def test_any_list_endpoint_can_be_exported(sandbox: Sandbox, tmp_path: Path) -> None:
     page = '{"customers":[{"id":1,"name":"Ada"},{"id":2,"new":{"x":[0.1]}}],"cursor":"x","has_more":false}'
-    sandbox.fail(Fault("body", body=page, path="^/v1/customers$"))
+    sandbox.inject_fault(Fault("body", body=page, path="^/v1/customers$"))
     query = {"status": "Active", "per_page": 50}
     assert export(tmp_path / "c.jsonl", endpoint="customers", query=query).execute({})["rows"] == 2
     assert (tmp_path / "c.jsonl").read_text() == '{"id":1,"name":"Ada"}\n{"id":2,"new":{"x":[0.1]}}\n'
@@ -163,7 +163,7 @@ def test_a_cursor_that_stands_still_is_an_error_within_two_pages(
 ) -> None:
     for cursor in cursors:
         page = {"entries": [{"uuid": "1"}], "cursor": cursor, "has_more": True}
-        sandbox.fail(Fault("body", body=json.dumps(page)))
+        sandbox.inject_fault(Fault("body", body=json.dumps(page)))
     with pytest.raises(ChartMogulInvalidResponseError, match="the cursor does not move on"):
         export(tmp_path / "o.jsonl").execute({})
     assert len(sandbox.requests) == 2
@@ -205,7 +205,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
     original = JsonLinesWriter.write
 
     def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
-        account.fail(fault)
+        account.inject_fault(fault)
         original(writer, page)
 
     monkeypatch.setattr(JsonLinesWriter, "write", write)
@@ -232,7 +232,7 @@ def test_when_writing_ends_early_nothing_is_left_and_the_task_keeps_its_retries(
 
 SLOW_EXPORT = """
 import sys, time
-from airflow_provider_chartmogul.transfers.formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
 original = JsonLinesWriter.write

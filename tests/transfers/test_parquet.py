@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
-from airflow_provider_chartmogul.transfers import formats
+from airflow_provider_chartmogul.transfers import _formats as formats
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
 if TYPE_CHECKING:

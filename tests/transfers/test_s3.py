@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
-from airflow_provider_chartmogul.transfers.formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_an_object_of_several_parts_appears_complete(
 def test_an_error_leaves_the_old_object_and_nothing_else(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
     bucket.put_object(Key="o.jsonl", Body=b"old")
     page = {"entries": [{"uuid": "1"}], "cursor": "x", "has_more": True}
-    sandbox.fail(Fault("body", body=json.dumps(page), times=2))
+    sandbox.inject_fault(Fault("body", body=json.dumps(page), times=2))
     with pytest.raises(ChartMogulInvalidResponseError):
         export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
     assert keys(bucket) == ["o.jsonl"]

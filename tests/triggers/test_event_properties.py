@@ -14,11 +14,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from airflow_provider_chartmogul import forecast_memory, watch
+from airflow_provider_chartmogul._polling import engine as watch
+from airflow_provider_chartmogul._polling import snapshot_store as forecast_memory
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
-from tests.airflow_versions import IS_AIRFLOW_3
-from tests.triggers.virtual_account import VirtualAccount, VirtualConnection, VirtualStore, run_in_virtual_time
+from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.virtual_account import VirtualAccount, VirtualConnection, VirtualStore, run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
 from airflow_provider_chartmogul.triggers import opportunity as module
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
-from tests.airflow_versions import IS_AIRFLOW_3, needs_watchers
+from tests.support.airflow_versions import IS_AIRFLOW_3, needs_watchers
 
 EVERYTHING = {
     "target_categories": ["committed", "won"],

@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-from tests.airflow_versions import AIRFLOW_VERSION
-from tests.triggers.triggerers import triggerer
-from tests.waits import make_open, trigger_for, uuids_of
+from tests.support.airflow_versions import AIRFLOW_VERSION
+from tests.support.triggerers import triggerer
+from tests.support.waits import make_open, trigger_for, uuids_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox

@@ -1,0 +1,22 @@
+"""What can be told of an operator's parameters before Airflow renders them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def is_templated(value: object) -> bool:
+    """Tell whether a value is known only when the task runs: a Jinja template, or another task's output."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    # What Airflow resolves when it renders: XComArg, DagParam, what comes of expand, ...
+    return hasattr(value, "resolve")
+
+
+def non_templated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields whose values are known already; of a dict, the entries."""
+    known = {name: value for name, value in fields.items() if not is_templated(value)}
+    return {name: non_templated(value) if isinstance(value, dict) else value for name, value in known.items()}

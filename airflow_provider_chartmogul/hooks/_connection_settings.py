@@ -1,0 +1,147 @@
+"""What an Airflow connection of type ``chartmogul`` says, checked."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_chartmogul.exceptions import ChartMogulConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+DEFAULT_HOST = "https://api.chartmogul.com"
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_MAX_RETRIES = 5
+# Half of what ChartMogul allows an account, so that it stays usable for others.
+DEFAULT_MAX_CONCURRENT_REQUESTS = 10
+DEFAULT_MAX_REQUESTS_PER_SECOND = 20.0
+
+_API_KEY = re.compile(r"[!-~]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_URL_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """
+    The settings of one connection.
+
+    :param base_url: address of the API, ending in ``/v1``
+    :param is_loopback: whether that address is on this machine
+    :param api_key: ChartMogul API key
+    :param timeout: seconds that a request waits for the connection, and again for each part of the answer
+    :param max_retries: how often a failed request is sent again, at most
+    :param max_concurrent_requests: how many requests of all the waits in a triggerer are under way at once, at most
+    :param max_requests_per_second: how many requests all the waits in a triggerer send in a second, at most
+    """
+
+    base_url: str
+    is_loopback: bool
+    api_key: str = field(repr=False)
+    timeout: float = DEFAULT_TIMEOUT
+    max_retries: int = DEFAULT_MAX_RETRIES
+    max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
+    max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
+
+    def redact(self, text: str) -> str:
+        """Take the API key, and the header made of it, out of a text that came from elsewhere."""
+        header = base64.b64encode(f"{self.api_key}:".encode()).decode()
+        return text.replace(self.api_key, "***").replace(header, "***")
+
+    @classmethod
+    def from_connection(cls, connection: Connection) -> ConnectionSettings:
+        """
+        Read and check a connection.
+
+        Nulls, empty strings and numbers as strings are what the connection form and the URI form store.
+
+        :raises ChartMogulConfigurationError: naming the connection and the field that is wrong
+        """
+        try:
+            base_url, is_loopback = _read_base_url(connection)
+            extra = connection.extra_dejson
+            if not isinstance(extra, dict):
+                raise ValueError("extra: expected a JSON object")
+            return cls(
+                base_url=base_url,
+                is_loopback=is_loopback,
+                api_key=_read_api_key(connection),
+                timeout=_read_number(extra, "timeout", DEFAULT_TIMEOUT, minimum=0.001),
+                max_retries=_read_integer(extra, "max_retries", DEFAULT_MAX_RETRIES, minimum=0),
+                max_concurrent_requests=_read_integer(
+                    extra, "max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, minimum=1
+                ),
+                max_requests_per_second=_read_number(
+                    extra, "max_requests_per_second", DEFAULT_MAX_REQUESTS_PER_SECOND, minimum=0.001
+                ),
+            )
+        except ValueError as error:
+            message = f"Airflow connection {connection.conn_id!r}, {error}"
+            raise ChartMogulConfigurationError(message) from None
+
+
+def _read_api_key(connection: Connection) -> str:
+    api_key = (connection.password or "").strip()
+    if not api_key:
+        hint = " (it is in the login field now)" if connection.login else ""
+        raise ValueError(f"password: missing; put the ChartMogul API key there{hint}")
+    if not _API_KEY.fullmatch(api_key):
+        raise ValueError("password: not an API key; it has spaces or characters outside ASCII")
+    return api_key
+
+
+def _read_base_url(connection: Connection) -> tuple[str, bool]:
+    given = (connection.host or "").strip() or DEFAULT_HOST
+    try:
+        url = urlsplit(given if "://" in given else f"https://{given}")
+        host, port = url.hostname or "", url.port or connection.port or None
+    except ValueError as error:
+        raise ValueError(f"host: {error}") from None
+    if url.username is not None or url.password is not None:
+        raise ValueError("host: must not hold a user name or key; put the API key in the password field")
+    is_ipv6 = ":" in host
+    path = url.path.rstrip("/").removesuffix("/v1")
+    # urlsplit leaves out line breaks and tabs, and so would make another host of two lines.
+    is_well_formed = given.isprintable() and (is_ipv6 or _HOST_NAME.fullmatch(host)) and _URL_PATH.fullmatch(path)
+    if url.scheme not in ("https", "http") or url.query or url.fragment or not is_well_formed:
+        raise ValueError(f"host: expected an address like {DEFAULT_HOST}")
+    is_loopback = _is_loopback(host)
+    if url.scheme == "http" and not is_loopback:
+        raise ValueError("host: must be https, since http sends the API key in clear; only localhost may be http")
+    authority = f"[{host}]" if is_ipv6 else host
+    return f"{url.scheme}://{authority}{f':{port}' if port else ''}{path}/v1", is_loopback
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_number(extra: dict[str, Any], name: str, default: float, *, minimum: float) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or number < minimum:
+        raise ValueError(f"extra field {name}: expected a number from {minimum} up, not {value!r}")
+    return number
+
+
+def _read_integer(extra: dict[str, Any], name: str, default: int, *, minimum: int) -> int:
+    number = _read_number(extra, name, default, minimum=minimum)
+    if not float(number).is_integer():
+        raise ValueError(f"extra field {name}: expected a whole number, not {number}")
+    return int(number)

@@ -1,0 +1,98 @@
+"""The fields of an opportunity, of its filters, and their enumerations: the one list of them in the package."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Required, TypedDict
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Mapping
+
+
+class ForecastCategory(StrEnum):
+    """How likely the sales team thinks it is that an opportunity closes."""
+
+    PIPELINE = "pipeline"
+    BEST_CASE = "best_case"
+    COMMITTED = "committed"
+    LOST = "lost"
+    WON = "won"
+
+
+class OpportunityType(StrEnum):
+    """How the value of an opportunity recurs: monthly, once, or annually."""
+
+    RECURRING = "recurring"
+    ONE_TIME = "one-time"
+    ARR = "arr"
+
+
+class _OptionalFields(TypedDict, total=False):
+    type: OpportunityType | str | None
+    """How the amount recurs; ChartMogul's default is ``recurring``."""
+    forecast_category: ForecastCategory | str | None
+    """Default: that of the stage."""
+    win_likelihood: int | str | None
+    """Percent, 0 to 100; default: that of the stage."""
+    custom: Mapping[str, Any] | str | None
+    """Custom attributes by name, or a JSON object of them as text."""
+
+
+class NewOpportunity(_OptionalFields, total=False):
+    """
+    The fields of an opportunity to create.
+
+    See https://dev.chartmogul.com/reference/opportunities/add.
+    """
+
+    customer_uuid: Required[str]
+    """UUID of the customer, ``cus_…``."""
+    owner: Required[str]
+    """Email address of a user with a CRM seat."""
+    pipeline: Required[str]
+    """Name of the pipeline."""
+    pipeline_stage: Required[str]
+    """Name of the stage."""
+    estimated_close_date: Required[datetime.date | str]
+    """A date, or a string ``YYYY-MM-DD``."""
+    amount_in_cents: Required[int | str]
+    """In the currency's minor unit."""
+    currency: Required[str]
+    """Three-letter code, such as USD."""
+
+
+class OpportunityChanges(_OptionalFields, total=False):
+    """
+    The fields that an update can set, as in :class:`NewOpportunity`; a field that is left out is not changed.
+
+    See https://dev.chartmogul.com/reference/opportunities/update.
+    """
+
+    owner: str | None
+    pipeline: str | None
+    pipeline_stage: str | None
+    estimated_close_date: datetime.date | str | None
+    amount_in_cents: int | str | None
+    currency: str | None
+
+
+class OpportunityFilters(TypedDict, total=False):
+    """
+    The filters of the list of opportunities; those that are left out or None do not filter.
+
+    See https://dev.chartmogul.com/reference/list-opportunities.
+    """
+
+    customer_uuid: str | None
+    """UUID of the customer, ``cus_…``."""
+    owner: str | None
+    """Email address of the owner."""
+    pipeline: str | None
+    """Name of the pipeline."""
+    pipeline_stage: str | None
+    """Name of the stage."""
+    estimated_close_date_on_or_after: datetime.date | str | None
+    """A date, or a string ``YYYY-MM-DD``."""
+    estimated_close_date_on_or_before: datetime.date | str | None
+    """A date, or a string ``YYYY-MM-DD``."""

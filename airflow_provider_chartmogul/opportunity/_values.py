@@ -1,0 +1,84 @@
+"""Checks and conversions of single values."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+
+from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def check_opportunity_uuid(value: object) -> str:
+    """
+    Return the UUID of an opportunity in the lower-case form that ChartMogul uses.
+
+    :param value: what a user gave as ``opportunity_uuid``
+    :raises ValueError: if it is anything else than 32 hexadecimal digits grouped 8-4-4-4-12
+    """
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise ValueError(
+            f"opportunity_uuid: expected one like 4ee13ca4-e7fe-11ee-fa7f-f303abf41acc, not {truncated_repr(value)}"
+        )
+    return value.lower()
+
+
+def check_forecast_categories(value: str | Iterable[str], parameter: str) -> frozenset[str]:
+    """
+    Return the forecast categories that a user wrote.
+
+    :param value: one category or several, as members of :class:`ForecastCategory` or their values
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if ChartMogul has no such category
+    """
+    if not isinstance(value, Iterable):
+        raise ValueError(f"{parameter}: expected forecast categories, not {truncated_repr(value)}.")
+    categories = [value] if isinstance(value, str) else list(value)
+    known = [category.value for category in ForecastCategory]
+    for category in categories:
+        if category not in known:
+            raise ValueError(
+                f"{parameter}: {truncated_repr(category)} is not a forecast category; use one of {', '.join(known)}."
+            )
+    return frozenset(categories)
+
+
+def check_baseline_category(value: object) -> None:
+    """
+    Check what a user wrote as the category that a change is measured from.
+
+    :raises ValueError: if it is neither None nor one of ChartMogul's categories
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ValueError(f"baseline_category: expected one forecast category, not {truncated_repr(value)}.")
+    check_forecast_categories(value, "baseline_category")
+
+
+def to_iso_date(value: object, parameter: str) -> str:
+    """
+    Return a date as ``YYYY-MM-DD``.
+
+    :param value: a ``date`` or ``datetime`` (``pendulum``'s too), or an ISO 8601 string of either
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if it is none of these
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{parameter}: {truncated_repr(value)} is not a date; write it as YYYY-MM-DD.") from None
+    if isinstance(value, datetime.datetime):
+        value = value.date()
+    if not isinstance(value, datetime.date):
+        raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {truncated_repr(value)}.")
+    return value.isoformat()
+
+
+def truncated_repr(value: object) -> str:
+    """Return what a user wrote for an error message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,0 +1,109 @@
+"""
+A typed view of an opportunity's JSON.
+
+The facts are those of https://dev.chartmogul.com/reference/retrieve-an-opportunity and of the responses that
+ChartMogul's own client libraries recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pendulum
+
+from airflow_provider_chartmogul.opportunity._fields import ForecastCategory, OpportunityType
+from airflow_provider_chartmogul.opportunity._values import truncated_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Enum = TypeVar("_Enum", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opportunity:
+    """
+    A typed view of an opportunity's JSON, whose fields cannot be set.
+
+    Every field but ``uuid`` can be null. A ``type`` or ``forecast_category`` that ChartMogul adds one day is
+    kept as the string that came; fields it adds are found in ``payload``, the JSON object as it was received.
+    The owner's email address is left out of the ``repr``, so that it does not end up in logs.
+    """
+
+    uuid: str
+    customer_uuid: str | None
+    owner: str | None = field(repr=False)
+    pipeline: str | None
+    pipeline_stage: str | None
+    estimated_close_date: pendulum.Date | None
+    currency: str | None
+    amount_in_cents: int | None
+    type: OpportunityType | str | None
+    forecast_category: ForecastCategory | str | None
+    win_likelihood: int | None
+    custom: dict[str, Any] = field(repr=False, hash=False)
+    created_at: pendulum.DateTime | None
+    updated_at: pendulum.DateTime | None
+    payload: dict[str, Any] = field(repr=False, hash=False, compare=False)
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Opportunity:
+        """
+        View the JSON object that the API, an operator or a sensor returned.
+
+        :param payload: the opportunity as ChartMogul sends it
+        :raises ValueError: if it is not an opportunity: no ``uuid``, or a date that is not ISO 8601
+        """
+        if not isinstance(payload, dict) or not payload.get("uuid"):
+            raise ValueError("Not an opportunity: expected a JSON object with a uuid.")
+        return cls(
+            uuid=payload["uuid"],
+            customer_uuid=payload.get("customer_uuid"),
+            owner=payload.get("owner"),
+            pipeline=payload.get("pipeline"),
+            pipeline_stage=payload.get("pipeline_stage"),
+            estimated_close_date=_read_date(payload, "estimated_close_date"),
+            currency=payload.get("currency"),
+            amount_in_cents=payload.get("amount_in_cents"),
+            type=_known_or_as_is(OpportunityType, payload.get("type")),
+            forecast_category=_known_or_as_is(ForecastCategory, payload.get("forecast_category")),
+            win_likelihood=payload.get("win_likelihood"),
+            custom=dict(payload.get("custom") or {}),
+            created_at=_read_datetime(payload, "created_at"),
+            updated_at=_read_datetime(payload, "updated_at"),
+            payload=payload,
+        )
+
+
+def _known_or_as_is(enum: type[_Enum], value: Any) -> _Enum | str | None:
+    try:
+        return enum(value)
+    except ValueError:
+        return value  # type: ignore[no-any-return]  # a str or None, as the contract says
+
+
+def _read_date(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:
+    moment = _parse(payload, name)
+    return moment.date() if isinstance(moment, pendulum.DateTime) else moment
+
+
+def _read_datetime(payload: Mapping[str, Any], name: str) -> pendulum.DateTime | None:
+    moment = _parse(payload, name)
+    if moment is None or isinstance(moment, pendulum.DateTime):
+        return moment
+    return pendulum.datetime(moment.year, moment.month, moment.day)
+
+
+def _parse(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    try:
+        moment = pendulum.parse(value, exact=True)
+    except (TypeError, ValueError):
+        moment = None
+    if not isinstance(moment, pendulum.Date):
+        raise ValueError(f"{name} of opportunity {payload['uuid']} is not ISO 8601: {truncated_repr(value)}.")
+    return moment

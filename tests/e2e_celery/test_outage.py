@@ -1,0 +1,79 @@
+"""What holds after workers, triggerers, scheduler, database and ChartMogul itself have failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.e2e_celery.figures import outside_the_outage, peak_per_second, reads_of_the_list
+from tests.e2e_celery.outage import NUMBER_OF_WAITS
+
+if TYPE_CHECKING:
+    from tests.e2e_celery.outage import Night
+
+MOST_IN_A_SECOND = 22
+"""How many requests, one after the other and 1/20 s apart, may arrive within a second when two are late."""
+
+
+def test_every_run_succeeded(night: Night) -> None:
+    ended_otherwise = [run for run in night.runs if run["state"] != "success"]
+    assert ended_otherwise == [], f"{len(ended_otherwise)} of {len(night.runs)} runs did not succeed"
+
+
+def test_every_wait_ended_in_its_first_try(night: Night) -> None:
+    assert Counter((task.state, task.try_number) for task in night.waits) == {("success", 1): NUMBER_OF_WAITS}
+
+
+def test_every_wait_returned_its_opportunity_as_it_became(night: Night) -> None:
+    returned = [task.returned for task in night.waits if task.returned]
+    assert {one["forecast_category"] for one in returned} == {"lost"}
+    assert sorted(one["uuid"] for one in returned) == sorted(night.waited_for)
+
+
+def test_no_wait_and_no_watcher_ended_with_an_error(night: Night) -> None:
+    assert night.ends_of_triggers == []
+
+
+def test_every_watched_change_led_to_a_run(night: Night) -> None:
+    told = {event["opportunity_uuid"] for event in night.events}
+    lost = {uuid: chapter for uuid, chapter in night.won.items() if uuid not in told}
+    assert lost == {}, "no run was told of these changes"
+
+
+def test_no_run_was_told_of_what_did_not_change(night: Night) -> None:
+    assert {event["opportunity_uuid"] for event in night.events} <= night.won.keys()
+
+
+def test_every_lead_got_one_opportunity(night: Night) -> None:
+    created = {lead: len(night.created_for(lead)) for lead in night.leads}
+    wrong = {lead: (count, night.leads[lead]) for lead, count in created.items() if count != 1}
+    assert wrong == {}, "created so many times, in this part of the night"
+
+
+def test_every_creation_returned_what_it_created(night: Night) -> None:
+    created = [one["uuid"] for lead in night.leads for one in night.created_for(lead)]
+    assert sorted(task.returned["uuid"] for task in night.creations if task.returned) == sorted(created)
+
+
+def test_what_a_killed_worker_had_created_was_found_rather_than_created_again(night: Night) -> None:
+    lead = {"lead": night.lead_of_the_dead}
+    tries = [task.try_number for task in night.creations if task.returned and task.returned["custom"] == lead]
+    assert tries not in ([], [1]), "the task did not succeed after its worker was killed, or before"
+    assert len(night.requests_to_create(night.lead_of_the_dead)) == 1
+
+
+def test_another_triggerer_took_waits_over(night: Night) -> None:
+    assert night.waits_taken_over > 1
+
+
+def test_two_triggerers_sent_no_more_than_two_shares_of_the_limit(night: Night) -> None:
+    assert night.waits_of_the_survivor, "only one triggerer was at work at a time, which shows nothing"
+    assert peak_per_second(reads_of_the_list(night)) <= 2 * MOST_IN_A_SECOND
+
+
+def test_no_request_was_one_too_many_at_once(night: Night) -> None:
+    assert 503 not in {request.status for request in outside_the_outage(night)}
+
+
+def test_no_key_and_no_address_was_left_behind(leaked: list[str]) -> None:
+    assert leaked == []

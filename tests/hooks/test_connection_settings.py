@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_chartmogul.exceptions import ChartMogulConfigurationError
+from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Connect
+
+KEY = "a1b2c3d4e5f6"
+NUMBERS = ["timeout", "max_retries", "max_concurrent_requests", "max_requests_per_second"]
+
+
+def read(**fields: Any) -> ConnectionSettings:
+    extra = fields.pop("extra", None)
+    if isinstance(extra, dict):
+        extra = json.dumps(extra)
+    fields = {"conn_id": "crm", "conn_type": "chartmogul", "password": KEY, "extra": extra, **fields}
+    return ConnectionSettings.from_connection(Connection(**fields))
+
+
+def test_only_the_key_is_needed() -> None:
+    settings = read()
+    assert settings.base_url == "https://api.chartmogul.com/v1"
+    assert settings.api_key == KEY
+    assert (settings.timeout, settings.max_retries) == (30.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [
+        (None, "https://api.chartmogul.com/v1"),
+        ("", "https://api.chartmogul.com/v1"),
+        ("  ", "https://api.chartmogul.com/v1"),
+        ("api.chartmogul.com", "https://api.chartmogul.com/v1"),
+        ("https://api.chartmogul.com", "https://api.chartmogul.com/v1"),
+        ("https://api.chartmogul.com/", "https://api.chartmogul.com/v1"),
+        ("https://api.chartmogul.com/v1", "https://api.chartmogul.com/v1"),
+        ("https://api.chartmogul.com/v1/", "https://api.chartmogul.com/v1"),
+        (" https://api.chartmogul.com/v1 ", "https://api.chartmogul.com/v1"),
+        ("HTTPS://API.ChartMogul.com", "https://api.chartmogul.com/v1"),
+        ("api.chartmogul.com/v1", "https://api.chartmogul.com/v1"),
+        ("api.chartmogul.com:8443", "https://api.chartmogul.com:8443/v1"),
+        ("https://gateway.example.com/chartmogul", "https://gateway.example.com/chartmogul/v1"),
+        ("https://gateway.example.com/chartmogul/v1", "https://gateway.example.com/chartmogul/v1"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443/v1"),
+        ("http://localhost:8765", "http://localhost:8765/v1"),
+        ("http://LOCALHOST", "http://localhost/v1"),
+        ("http://127.0.0.1:8765/v1", "http://127.0.0.1:8765/v1"),
+        ("http://127.8.9.10", "http://127.8.9.10/v1"),
+        ("http://[::1]:8765", "http://[::1]:8765/v1"),
+        ("http://[::1]", "http://[::1]/v1"),
+    ],
+)
+def test_the_host_may_be_written_in_many_ways(host: str | None, base_url: str) -> None:
+    assert read(host=host).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("https://api.chartmogul.com", False),
+        ("https://localhost.example.com", False),
+        ("https://127.0.0.1.example.com", False),
+        ("https://10.0.0.1", False),
+        ("https://[2001:db8::1]", False),
+        ("http://localhost", True),
+        ("https://localhost", True),
+        ("http://127.1.2.3", True),
+        ("http://[::1]:80", True),
+    ],
+)
+def test_what_is_on_this_machine_is_known(host: str, is_loopback: bool) -> None:  # noqa: FBT001  # a column
+    assert read(host=host).is_loopback is is_loopback
+
+
+@pytest.mark.parametrize("port", [None, 0])
+def test_no_port_and_port_0_mean_the_usual_one(port: int | None) -> None:
+    assert read(host="http://localhost", port=port).base_url == "http://localhost/v1"
+
+
+def test_a_port_is_added_unless_the_host_has_one() -> None:
+    assert read(host="http://localhost", port=8765).base_url == "http://localhost:8765/v1"
+    assert read(host="http://localhost:1234", port=8765).base_url == "http://localhost:1234/v1"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "http://example.com",
+        "http://api.chartmogul.com",
+        "HTTP://api.chartmogul.com",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://localhost@example.com",
+        "http://2130706433.example.com",
+        "http://[2001:db8::1]",
+        "http://0.0.0.0",
+        "http://10.0.0.1:8765",
+    ],
+)
+def test_plain_http_is_refused_where_others_could_listen(host: str) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match="'crm', host: "):
+        read(host=host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://api.chartmogul.com",
+        "file:///etc/passwd",
+        "https://",
+        "https:///v1",
+        "//",
+        "https://api.chartmogul.com?x=1",
+        "https://api.chartmogul.com/#x",
+        "https://api.chartmogul.com/a b",
+        "https://api.chart mogul.com",
+        "https://api.chartmogul.com\n.example.com",
+        "https://api.chart\tmogul.com",
+        "https://api.chartmogul.com/%2e%2e",
+        "https://api.chartmogul.com//x",
+        "https://api.chartmogul.com:port",
+        "https://api.chartmogul.com:99999",
+        "https://[::1",
+        f"https://{KEY}@api.chartmogul.com",
+        f"https://{KEY}:@api.chartmogul.com",
+        f"https://user:{KEY}@api.chartmogul.com",
+        "https://api.chartmogul.com\\@example.com",
+    ],
+)
+def test_what_is_no_address_is_refused_and_no_key_in_it_is_shown(host: str) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match="Airflow connection 'crm', host: ") as refusal:
+        read(host=host)
+    assert KEY not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+@pytest.mark.parametrize("password", [None, "", "   "])
+def test_a_missing_key_is_named(password: str | None) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match="Airflow connection 'crm', password: missing; put the"):
+        read(password=password)
+
+
+def test_a_key_in_the_wrong_field_is_pointed_out_but_not_shown() -> None:
+    with pytest.raises(ChartMogulConfigurationError, match=r"password: missing.*in the login field") as refusal:
+        read(password=None, login=KEY)
+    assert KEY not in str(refusal.value)
+
+
+@pytest.mark.parametrize("password", ["with space", "päss", "line\nbreak", "\x00", "tab\tbed"])
+def test_what_cannot_be_a_key_is_refused_but_not_shown(password: str) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match="'crm', password: not an API key") as refusal:
+        read(password=password)
+    assert password not in str(refusal.value)
+
+
+def test_white_space_around_the_key_is_a_slip_of_the_clipboard() -> None:
+    assert read(password=f" {KEY}\n").api_key == KEY
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [None, ""])
+def test_nulls_and_empty_strings_in_extra_mean_the_default(name: str, value: str | None) -> None:
+    assert read(extra={name: value}) == read()
+
+
+@pytest.mark.parametrize("extra", [None, "", "{}"])
+def test_no_extra_means_the_defaults(extra: str | None) -> None:
+    assert read(extra=extra) == read()
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(5, 5.0), ("5", 5.0), (0.5, 0.5), ("0.5", 0.5), (" 7 ", 7.0)])
+def test_the_timeout_may_be_a_number_or_a_string(value: Any, seconds: float) -> None:
+    assert read(extra={"timeout": value}).timeout == seconds
+
+
+@pytest.mark.parametrize(("value", "times"), [(0, 0), ("0", 0), (3, 3), ("3", 3), (3.0, 3), ("3.0", 3)])
+def test_retries_may_be_a_number_or_a_string(value: Any, times: int) -> None:
+    retries = read(extra={"max_retries": value}).max_retries
+    assert retries == times
+    assert type(retries) is int
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["soon", -1, "-1", True, False, [], {}, "nan", "inf", "1e999", "5 s"])
+def test_a_bad_number_is_refused_by_field(name: str, value: Any) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match=f"Airflow connection 'crm', extra field {name}: expected"):
+        read(extra={name: value})
+
+
+@pytest.mark.parametrize("name", ["timeout", "max_concurrent_requests", "max_requests_per_second"])
+def test_nothing_at_all_is_refused_where_it_would_be_the_end(name: str) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match=f"'crm', extra field {name}: expected a number from"):
+        read(extra={name: 0})
+
+
+@pytest.mark.parametrize("name", ["max_retries", "max_concurrent_requests"])
+def test_what_is_counted_must_be_whole(name: str) -> None:
+    with pytest.raises(ChartMogulConfigurationError, match=f"'crm', extra field {name}: expected a whole number"):
+        read(extra={name: 1.5})
+
+
+@pytest.mark.parametrize("extra", ["[]", "5", '"text"'])
+def test_an_extra_that_is_no_object_is_refused_by_field(
+    extra: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CRM",
+        json.dumps({"conn_type": "chartmogul", "password": KEY, "host": sandbox.url, "extra": extra}),
+    )
+    # Airflow 3.0 and 3.1 take a connection that they cannot read for none.
+    with pytest.raises(Exception, match=r"extra|JSON object|isn't defined"):
+        ChartMogulHook("crm").request("GET", "ping")
+    assert sandbox.requests == []
+
+
+def test_unknown_extras_are_left_alone() -> None:
+    assert read(extra={"something": "else"}) == read()
+
+
+def test_the_key_is_in_no_repr() -> None:
+    settings = read()
+    assert KEY not in repr(settings)
+    assert KEY not in str(settings)
+
+
+def test_the_key_and_its_header_are_taken_out_of_text() -> None:
+    header = base64.b64encode(f"{KEY}:".encode()).decode()
+    cleaned = read().redact(f"Key {KEY}, header Basic {header}.")
+    assert cleaned == "Key ***, header Basic ***."
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "chartmogul://:{key}@{host}:{port}?timeout=5&max_retries=0",
+        "chartmogul://:{key}@http%3A%2F%2F{host}%3A{port}/?timeout=5&max_retries=0",
+        "chartmogul://:{key}@http%3A%2F%2F{host}%3A{port}%2Fv1?timeout=&max_retries=0",
+    ],
+)
+def test_a_connection_may_be_a_uri(uri: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = uri.format(key=sandbox.api_key, host="127.0.0.1", port=sandbox.port)
+    monkeypatch.setenv("AIRFLOW_CONN_CRM", uri)
+    if "http%3A" in uri:
+        assert ChartMogulHook("crm").request("GET", "ping") == {"data": "pong!"}
+    else:
+        # Without a scheme it is https, which the sandbox does not speak.
+        with pytest.raises(Exception, match=r"no answer from https://127\.0\.0\.1"):
+            ChartMogulHook("crm").request("GET", "ping")
+
+
+def test_a_connection_may_be_json_as_the_form_stores_it(connect: Connect, sandbox: Sandbox) -> None:
+    connect(login="", schema="", port=0, extra=json.dumps({"timeout": None, "max_retries": "1"}))
+    assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
+    assert len(sandbox.requests) == 1

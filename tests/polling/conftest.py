@@ -1,0 +1,60 @@
+"""Sandboxes of any size, and the promise that no test leaves anything of a polling loop behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from airflow_provider_chartmogul._polling import engine as watch
+from airflow_provider_chartmogul.hooks import _retries as retries
+from airflow_provider_chartmogul.sandbox import Sandbox
+from tests.support.waits import PATIENCE, threads_of_waits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNLIMITED = {"max_requests_per_second": 10_000}
+"""The extra of a connection for tests that are not about the pace."""
+
+
+class OpenSandbox(Protocol):
+    """Start a sandbox that ``chartmogul_default`` leads to."""
+
+    def __call__(self, extra: dict[str, Any] | None = None, **options: Any) -> Sandbox: ...
+
+
+@pytest.fixture
+def open_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenSandbox]:
+    """Return a function that starts a sandbox without limits, unless its options set some."""
+    with contextlib.ExitStack() as stack:
+
+        def open_sandbox(extra: dict[str, Any] | None = None, **options: Any) -> Sandbox:
+            without_limits = {"requests_per_second": None, "max_connections": None}
+            sandbox = stack.enter_context(Sandbox(**{**without_limits, **options}))
+            connection = {**sandbox.connection, "extra": UNLIMITED if extra is None else extra}
+            monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", json.dumps(connection))
+            return sandbox
+
+        yield open_sandbox
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    yield
+    assert watch._polling_loops == {}
+    assert watch._connections == {}
+    deadline = time.monotonic() + PATIENCE
+    while threads_of_waits():
+        assert time.monotonic() < deadline, threads_of_waits()
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits after failures, which are seconds."""
+    monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.1)

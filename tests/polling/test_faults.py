@@ -1,0 +1,281 @@
+"""What goes wrong for a while is waited out; what cannot mend itself ends the waits it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_chartmogul._polling import engine as watch
+from airflow_provider_chartmogul._polling import rate_limited_client as paced_connection
+from airflow_provider_chartmogul._polling.change_detector import Overview
+from airflow_provider_chartmogul._polling.engine import Waiter
+from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
+from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
+from airflow_provider_chartmogul.exceptions import ChartMogulAuthenticationError, ChartMogulError
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import Fault
+from tests.polling.conftest import UNLIMITED
+from tests.support.waits import INTERVAL, eventually, looks, make_open, run, trigger_for, uuids_of, waiting
+
+if TYPE_CHECKING:
+    from tests.polling.conftest import OpenSandbox
+
+TRANSIENT = {
+    "429": Fault(kind="status", status=429, times=None),
+    "500": Fault(kind="status", status=500, times=None),
+    "503": Fault(kind="status", status=503, times=None),
+    "520": Fault(kind="status", status=520, message="", times=None),
+    "no answer in time": Fault(kind="hang", times=None),
+    "connection reset": Fault(kind="reset", times=None),
+    "half an answer": Fault(kind="truncate", times=None),
+    "a web page": Fault(kind="html", times=None),
+    "an error page": Fault(kind="html", status=502, times=None),
+    "a redirect": Fault(kind="redirect", times=None),
+    "no JSON": Fault(kind="body", body="{", times=None),
+    "other JSON": Fault(kind="body", body="[1]", times=None),
+}
+
+
+def _wait_for(uuid: str, interval: float = INTERVAL) -> Waiter:
+    return Waiter(uuid, chartmogul_conn_id="chartmogul_default", interval=interval)
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+@pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
+def test_a_transient_fault_is_told_once_and_the_wait_goes_on(
+    open_sandbox: OpenSandbox, fault: Fault, waits: int
+) -> None:
+    sandbox = open_sandbox({**UNLIMITED, "timeout": 0.3}, opportunities=20)
+    uuids = make_open(sandbox)[:waits]
+
+    async def test() -> None:
+        with _wait_for(uuids[0]) as waiter:
+            async with waiting(trigger_for(uuid) for uuid in uuids) as tasks:
+                assert isinstance(await waiter.news(), dict)
+                sandbox.inject_fault(fault)
+                error = await waiter.news()
+                assert isinstance(error, ChartMogulError)
+                assert error.transient
+                made = len(sandbox.requests)
+                await eventually(lambda: len(sandbox.requests) >= made + 8)
+                sandbox.set_opportunity(uuids[0], forecast_category="won")
+                sandbox.clear_faults()
+                assert await waiter.news() == sandbox.opportunity(uuids[0])
+                await eventually(tasks[0].done)
+                assert tasks[0].result().payload["opportunity"]["forecast_category"] == "won"
+                assert not any(task.done() for task in tasks[1:])
+
+    run(test())
+
+
+def test_one_opportunity_that_cannot_be_had_does_not_hold_up_the_others(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox()
+    poisoned, *healthy = uuids_of(sandbox, 3)
+    sandbox.inject_fault(Fault(kind="status", status=500, path=poisoned, times=None))
+
+    async def test() -> None:
+        async with waiting(trigger_for(uuid) for uuid in [poisoned, *healthy]) as tasks:
+            await eventually(lambda: looks(sandbox).count(poisoned) >= 5)
+            for uuid in healthy:
+                sandbox.set_opportunity(uuid, forecast_category="won")
+            await eventually(lambda: all(task.done() for task in tasks[1:]))
+            assert not tasks[0].done()
+            sandbox.set_opportunity(poisoned, forecast_category="won")
+            sandbox.clear_faults()
+            await eventually(tasks[0].done)
+
+    run(test())
+
+
+@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+def test_an_outage_is_met_with_few_requests(open_sandbox: OpenSandbox, waits: int) -> None:
+    sandbox = open_sandbox(opportunities=20)
+    uuids = make_open(sandbox)[:waits]
+    sandbox.inject_fault(Fault(kind="status", times=None))
+
+    async def test() -> None:
+        async with waiting(trigger_for(uuid, poll_interval=0.1) for uuid in uuids):
+            await asyncio.sleep(8)
+        assert 2 <= len(sandbox.requests) <= 14
+
+    run(test())
+
+
+def test_a_refused_page_of_the_list_ends_no_wait(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox(opportunities=300)
+    uuids = make_open(sandbox)
+    sandbox.inject_fault(Fault(kind="status", status=400, path="/v1/opportunities", times=2))
+
+    async def test() -> None:
+        async with waiting(trigger_for(uuid) for uuid in uuids) as tasks:
+            await eventually(lambda: [request.status for request in sandbox.requests].count(400) == 2)
+            sandbox.set_opportunity(uuids[0], forecast_category="won")
+            await eventually(tasks[0].done)
+            assert tasks[0].result().payload["opportunity"]["forecast_category"] == "won"
+            assert not any(task.done() for task in tasks[1:])
+
+    run(test())
+
+
+def test_an_opportunity_that_hangs_is_asked_for_no_more_often_than_the_others(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox({**UNLIMITED, "timeout": 0.5})
+    hanging, other = uuids_of(sandbox, 2)
+    sandbox.inject_fault(Fault(kind="hang", path=f"/v1/opportunities/{hanging}", times=None))
+
+    async def test() -> None:
+        async with waiting([trigger_for(hanging), trigger_for(other)]):
+            await eventually(lambda: looks(sandbox).count(hanging) >= 4)
+        assert looks(sandbox).count(other) >= 3
+
+    run(test())
+
+
+def test_an_unexpected_error_at_an_opportunity_ends_only_the_waits_for_it(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = open_sandbox()
+    cursed, other = uuids_of(sandbox, 2)
+    retrieve = ChartMogulHook.retrieve_opportunity
+
+    def fail_for_one(hook: ChartMogulHook, uuid: str) -> dict[str, Any]:
+        if uuid == cursed:
+            raise LookupError("a defect")
+        return retrieve(hook, uuid)
+
+    monkeypatch.setattr(ChartMogulHook, "retrieve_opportunity", fail_for_one)
+
+    async def test() -> None:
+        patient = trigger_for(cursed, silent_fail=True)
+        async with waiting([trigger_for(cursed), trigger_for(other), patient]) as (ends, goes_on, silent):
+            await eventually(ends.done)
+            with pytest.raises(LookupError, match="a defect"):
+                ends.result()
+            monkeypatch.undo()
+            for uuid in (cursed, other):
+                sandbox.set_opportunity(uuid, forecast_category="won")
+            await eventually(lambda: goes_on.done() and silent.done())
+
+    connection = json.dumps({**sandbox.connection, "extra": UNLIMITED})
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", connection)
+        run(test())
+
+
+def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(open_sandbox: OpenSandbox) -> None:
+    sandbox = open_sandbox()
+    (uuid,) = uuids_of(sandbox, 1)
+    rightful = sandbox.api_key
+    sandbox.rotate_api_key("nobody-told-airflow")
+
+    async def test() -> None:
+        with Overview(
+            ForecastMemory(None, {}),
+            opportunity_uuids=None,
+            chartmogul_conn_id="chartmogul_default",
+            interval=INTERVAL,
+        ) as overview:
+            with pytest.raises(ChartMogulAuthenticationError):
+                await overview.changes()
+            sandbox.rotate_api_key(rightful)
+            sandbox.set_opportunity(uuid, forecast_category="won")
+            async with waiting([trigger_for(uuid)]) as (task,):
+                await eventually(task.done)
+
+    run(test())
+
+
+def test_the_loop_begins_anew_after_what_no_handler_of_exceptions_sees(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class UnheardOfError(BaseException):
+        pass
+
+    sandbox = open_sandbox()
+    (uuid,) = uuids_of(sandbox, 1)
+    call = PacedConnection.call
+
+    async def end(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(PacedConnection, "call", call)
+        raise UnheardOfError
+
+    async def test() -> None:
+        monkeypatch.setattr(PacedConnection, "call", end)
+        async with waiting([trigger_for(uuid)]) as (task,):
+            await eventually(lambda: sandbox.requests)
+            sandbox.set_opportunity(uuid, forecast_category="won")
+            await eventually(task.done)
+
+    run(test())
+    assert "The polling loop ended, and begins anew." in caplog.messages
+
+
+def test_the_loop_does_not_begin_anew_when_the_last_one_left_meanwhile(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class UnheardOfError(BaseException):
+        pass
+
+    async def end(_: Any) -> None:
+        raise UnheardOfError
+
+    (uuid,) = uuids_of(open_sandbox(), 1)
+    monkeypatch.setattr(watch._PollingLoop, "_run", end)
+
+    async def test() -> None:
+        with _wait_for(uuid):
+            (polling_loop,) = watch._polling_loops.values()
+            # One turn for the loop to end; what its end calls back comes in the next.
+            await asyncio.sleep(0)
+            assert polling_loop._task.done()
+        ended = polling_loop._task
+        await asyncio.sleep(0)
+        assert polling_loop._task is ended
+
+    run(test())
+
+
+def test_a_wait_outlasts_any_number_of_failures(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_SHORTEST_INTERVAL", 0.001)
+    monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.001)
+    monkeypatch.setattr(paced_connection, "_MAX_RETRIES", 0)
+    sandbox = open_sandbox(opportunities=1)
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.inject_fault(Fault(kind="status", times=None))
+
+    async def test() -> None:
+        async with waiting([trigger_for(uuid, poll_interval=0)]) as (task,):
+            # A few more than a float can be doubled.
+            await eventually(lambda: len(sandbox.requests) >= 1100)
+            sandbox.set_opportunity(uuid, forecast_category="won")
+            sandbox.clear_faults()
+            await eventually(task.done)
+
+    run(test())
+
+
+def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection(
+    open_sandbox: OpenSandbox,
+) -> None:
+    sandbox = open_sandbox({**UNLIMITED, "max_concurrent_requests": 2}, opportunities=10_000)
+    uuids = uuids_of(sandbox, 8, oldest=True)
+
+    def later_than(moment: float) -> list[Any]:
+        return [request for request in sandbox.requests if request.at > moment]
+
+    async def test() -> None:
+        many = [trigger_for(uuid, poll_interval=0.1) for uuid in uuids]
+        at_another_interval = trigger_for(uuids[0], poll_interval=0.3)
+        async with waiting([*many, at_another_interval]):
+            await eventually(lambda: len(looks(sandbox)) >= 20)
+            sandbox.inject_fault(Fault(kind="status", status=429, retry_after=2))
+            await eventually(lambda: any(request.status == 429 for request in sandbox.requests))
+            refused = next(request for request in sandbox.requests if request.status == 429)
+            await eventually(lambda: len(later_than(refused.at + 2)) >= 8)
+            # Without what was under way until the loop heard of the answer.
+            assert len(later_than(refused.at + 1)) == len(later_than(refused.at + 2))
+
+    run(test())

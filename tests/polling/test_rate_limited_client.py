@@ -1,0 +1,141 @@
+"""Requests keep to the pace that the connection's extra sets, whoever sends them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulNotFoundError,
+    ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
+)
+from airflow_provider_chartmogul.hooks._connection_settings import (
+    DEFAULT_MAX_CONCURRENT_REQUESTS,
+    DEFAULT_MAX_REQUESTS_PER_SECOND,
+)
+from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+from tests.support.waits import eventually, run, threads_of_waits, trigger_for, uuids_of, waiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_chartmogul.sandbox import RecordedRequest
+
+
+def _connect(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, **extra: Any) -> None:
+    connection = json.dumps({**sandbox.connection, "extra": extra})
+    monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", connection)
+
+
+async def _with_connection() -> AsyncIterator[PacedConnection]:
+    connection = PacedConnection("chartmogul_default")
+    try:
+        yield connection
+    finally:
+        connection.close()
+        await eventually(lambda: not threads_of_waits())
+
+
+def _most_in_a_second(requests: list[RecordedRequest]) -> int:
+    return max(sum(first.at <= other.at < first.at + 1 for other in requests) for first in requests)
+
+
+def test_no_more_than_ten_at_once_and_twenty_a_second_unless_the_connection_says_so() -> None:
+    assert (DEFAULT_MAX_CONCURRENT_REQUESTS, DEFAULT_MAX_REQUESTS_PER_SECOND) == (10, 20)
+
+
+@pytest.mark.parametrize(("extra", "limit"), [({}, 20), ({"max_requests_per_second": 8}, 8)])
+def test_requests_in_any_second_keep_to_the_limit_also_with_two_intervals_on_one_connection(
+    monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], limit: int
+) -> None:
+    with Sandbox(opportunities=10_000) as sandbox:
+        _connect(monkeypatch, sandbox, **extra)
+        uuids = uuids_of(sandbox, 30, oldest=True)
+
+        async def test() -> None:
+            often = [trigger_for(uuid, poll_interval=0.1) for uuid in uuids]
+            less_often = [trigger_for(uuid, poll_interval=0.3) for uuid in uuids]
+            async with waiting([*often, *less_often]):
+                await asyncio.sleep(4)
+
+        run(test())
+        # One more than the limit may arrive in a second when one of them was longer under way than the next.
+        assert limit * 0.7 <= _most_in_a_second(sandbox.requests) <= limit + 2
+        assert {request.status for request in sandbox.requests} == {200}
+
+
+@pytest.mark.parametrize(("extra", "limit"), [({}, 10), ({"max_concurrent_requests": 2}, 2)])
+def test_requests_at_once_keep_to_the_limit(monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], limit: int) -> None:
+    with Sandbox(opportunities=10_000, requests_per_second=None, max_connections=limit, latency=0.2) as sandbox:
+        _connect(monkeypatch, sandbox, max_requests_per_second=1000, **extra)
+        uuids = uuids_of(sandbox, 25, oldest=True)
+
+        async def test() -> None:
+            async with waiting(trigger_for(uuid, poll_interval=0.1) for uuid in uuids):
+                await eventually(lambda: len(sandbox.requests) >= 60)
+
+        run(test())
+        assert {request.status for request in sandbox.requests} <= {200, None}
+        at_once = max(
+            sum(first.at <= other.at < first.at + 0.15 for other in sandbox.requests) for first in sandbox.requests
+        )
+        assert at_once == limit
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_an_answer_comes_back_from_the_thread(sandbox: Sandbox) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+
+    async def test() -> None:
+        async for connection in _with_connection():
+            assert await connection.call(connection.hook.retrieve_opportunity, uuid) == sandbox.opportunity(uuid)
+
+    run(test())
+
+
+def test_a_permanent_error_is_raised_at_once(sandbox: Sandbox) -> None:
+    async def test() -> None:
+        async for connection in _with_connection():
+            with pytest.raises(ChartMogulNotFoundError):
+                await connection.call(connection.hook.retrieve_opportunity, "00000000-0000-0000-0000-000000000000")
+            assert len(sandbox.requests) == 1
+
+    run(test())
+
+
+def test_a_transient_error_is_tried_again_before_it_is_raised(sandbox: Sandbox) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.inject_fault(Fault(kind="status", times=5))
+
+    async def test() -> None:
+        async for connection in _with_connection():
+            with pytest.raises(ChartMogulUnavailableError):
+                await connection.call(connection.hook.retrieve_opportunity, uuid)
+            assert len(sandbox.requests) == 4
+            assert await connection.call(connection.hook.retrieve_opportunity, uuid) == sandbox.opportunity(uuid)
+
+    run(test())
+
+
+def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the_next_call(sandbox: Sandbox) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.inject_fault(Fault(kind="status", status=429, retry_after=100))
+
+    async def test() -> None:
+        async for connection in _with_connection():
+            with pytest.raises(ChartMogulRateLimitError) as raised:
+                await connection.call(connection.hook.retrieve_opportunity, uuid)
+            assert raised.value.retry_after == 100
+            begin = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.call(connection.hook.retrieve_opportunity, uuid), 0.5)
+            assert len(sandbox.requests) == 1
+            assert time.monotonic() - begin < 10
+
+    run(test())

@@ -1,0 +1,68 @@
+"""Creations whose answers get lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
+from tests.support.opportunities import CUSTOMER, FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+TIMEOUT = 0.5
+LOST_ANSWERS: dict[str, dict[str, Any]] = {
+    "reset": {"kind": "reset"},
+    "timeout": {"kind": "hang", "seconds": 30},
+    "500": {"kind": "status", "status": 500},
+    "500 without body": {"kind": "status", "status": 500, "message": ""},
+    "502": {"kind": "status", "status": 502},
+    "503": {"kind": "status", "status": 503},
+    "504": {"kind": "status", "status": 504},
+    "truncated": {"kind": "truncate"},
+    "HTML with 200": {"kind": "html"},
+    "JSON that is no opportunity": {"kind": "body", "body": "{}"},
+}
+
+
+class WorkerKilledError(Exception):
+    """Stands in for the end of the process: nothing after it runs, and Airflow starts the task again."""
+
+
+def create(**options: Any) -> CreateOpportunityOperator:
+    return CreateOpportunityOperator(**{"task_id": "create", **FIELDS, **options})
+
+
+def dag(**options: Any) -> DAG:
+    with DAG("dag", schedule=None) as dag:
+        create(retries=2, **options)
+    return dag
+
+
+def created_in(sandbox: Sandbox) -> list[dict[str, Any]]:
+    return [opportunity for opportunity in sandbox.opportunities if opportunity["customer_uuid"] == CUSTOMER]
+
+
+def after_creating(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Act after the first request to create, whatever came of it."""
+    original = ChartMogulHook.create_opportunity
+
+    def wrapped(hook: ChartMogulHook, **fields: Any) -> dict[str, Any]:
+        monkeypatch.setattr(ChartMogulHook, "create_opportunity", original)
+        try:
+            return original(hook, **fields)
+        finally:
+            act()
+
+    monkeypatch.setattr(ChartMogulHook, "create_opportunity", wrapped)
+
+
+def kill() -> None:
+    raise WorkerKilledError

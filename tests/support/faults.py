@@ -1,0 +1,116 @@
+"""Everything that can go wrong between Airflow and ChartMogul, as a table that several tests go through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAuthenticationError,
+    ChartMogulError,
+    ChartMogulInvalidRequestError,
+    ChartMogulInvalidResponseError,
+    ChartMogulNotFoundError,
+    ChartMogulPermissionError,
+    ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
+    ChartMogulUnreachableError,
+)
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
+from tests.conftest import MAX_RETRIES
+
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul.sandbox import Sandbox
+
+REQUEST = f"GET /v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}: "
+TIMEOUT = 0.3
+"""Seconds to wait for an answer; long for a server that is not to hang, and short for one that is."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One thing that goes wrong.
+
+    :param fault: what the sandbox does; None: it does not listen
+    :param error: what the hook raises
+    :param message: what the error says behind the method and path
+    :param tries: how many requests are sent before it is raised
+    """
+
+    name: str
+    fault: Fault | None
+    error: type[ChartMogulError]
+    message: str
+    tries: int
+
+    @property
+    def requests(self) -> int:
+        """How many of the tries reach the sandbox."""
+        return self.tries if self.fault else 0
+
+    def begin(self, sandbox: Sandbox) -> None:
+        if self.fault is None:
+            sandbox.stop()
+        else:
+            sandbox.inject_fault(self.fault)
+
+    def end(self, sandbox: Sandbox) -> None:
+        if self.fault is None:
+            sandbox.start()
+        else:
+            sandbox.clear_faults()
+
+
+def _status(status: int, error: type[ChartMogulError], message: str, tries: int = 1) -> Case:
+    return Case(str(status), Fault("status", status=status, times=None), error, f"HTTP {status}: {message}", tries)
+
+
+_MANY = 1 + MAX_RETRIES
+_NO_ANSWER = "no answer from http://127.0.0.1:"
+
+CASES = [
+    Case("connection refused", None, ChartMogulUnreachableError, _NO_ANSWER, _MANY),
+    Case("reset", Fault("reset", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
+    Case("read timeout", Fault("hang", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
+    Case("truncated body", Fault("truncate", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
+    Case("HTML with 200", Fault("html", times=None), ChartMogulInvalidResponseError, "HTTP 200: expected JSON, got", 1),
+    Case(
+        "JSON that is not an object",
+        Fault("body", body="[]", times=None),
+        ChartMogulInvalidResponseError,
+        "expected a JSON object with a uuid",
+        1,
+    ),
+    Case("redirect", Fault("redirect", times=None), ChartMogulInvalidResponseError, "HTTP 302: ", 1),
+    _status(401, ChartMogulAuthenticationError, "No valid API key provided. Check the API key"),
+    _status(402, ChartMogulInvalidRequestError, "Payment Required. Change the request"),
+    _status(403, ChartMogulPermissionError, "Forbidden. Opportunities need an API key made by a user with a CRM seat"),
+    _status(404, ChartMogulNotFoundError, "Not Found. Check the UUID"),
+    _status(422, ChartMogulInvalidRequestError, "Unprocessable"),
+    _status(429, ChartMogulRateLimitError, "Your request rate has exceeded our rate limit. Send fewer", _MANY),
+    Case(
+        "429 with Retry-After",
+        Fault("status", status=429, retry_after=1, times=None),
+        ChartMogulRateLimitError,
+        "HTTP 429: Your request rate has exceeded our rate limit.",
+        _MANY,
+    ),
+    Case(
+        "429 with a Retry-After above a minute",
+        Fault("status", status=429, retry_after=61, times=None),
+        ChartMogulRateLimitError,
+        "HTTP 429: Your request rate has exceeded our rate limit.",
+        1,
+    ),
+    _status(500, ChartMogulUnavailableError, "Internal Server Error. Try again later", _MANY),
+    _status(502, ChartMogulUnavailableError, "Bad Gateway. Try again later", _MANY),
+    Case(
+        "503 as HTML",
+        Fault("html", status=503, times=None),
+        ChartMogulUnavailableError,
+        "HTTP 503: 503 Service Unavailable 503 Service Unavailable. Try again later",
+        _MANY,
+    ),
+    _status(504, ChartMogulUnavailableError, "Gateway Timeout. Try again later", _MANY),
+]

@@ -1,0 +1,45 @@
+"""A complete Airflow 2 on loopback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from scripts.isolation import REPOSITORY
+from scripts.local_airflow import LocalAirflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class LocalAirflow2(LocalAirflow):
+    """As :class:`LocalAirflow` in everything that it does; its web page, REST API and components are Airflow 2's."""
+
+    _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "webserver": ("webserver",),
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
+    }
+    _api_path = "/api/v1"
+    _health_path = "/api/v1/health"
+
+    def __init__(self, home: Path, **arguments: Any) -> None:
+        super().__init__(home, **arguments)
+        # Airflow 2 refuses any executor but the one that runs one task at a time, lest too many processes wait for
+        # SQLite's lock. Ours are few, and they wait.
+        self._environment["_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"] = "1"
+
+    def _server_settings(self) -> dict[str, str]:
+        return {
+            "API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            "WEBSERVER__BASE_URL": self.url,
+            "WEBSERVER__CONFIG_FILE": str(REPOSITORY / "tests/support/webserver_config_airflow2.py"),
+            "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+            "WEBSERVER__WEB_SERVER_PORT": str(self.port),
+            "WEBSERVER__WORKERS": "1",
+        }
+
+    def _log_in(self) -> None:
+        """Nobody needs to."""
