@@ -22,7 +22,7 @@ from airflow.cli.cli_parser import get_parser
 from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
-from airflow_provider_chartmogul.triggers.opportunity import _event_payload
+from airflow_provider_chartmogul.triggers._events import _event_payload
 from tests.support.airflow_versions import IS_AIRFLOW_3
 from tests.support.docs_dags import run_all_tasks
 from tests.support.docs_pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
-from airflow_provider_chartmogul.triggers import opportunity as module
+from airflow_provider_chartmogul.triggers import _events as module
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 from tests.support.airflow_versions import IS_AIRFLOW_3, needs_watchers
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
-from airflow_provider_chartmogul.triggers import opportunity as module
+from airflow_provider_chartmogul.triggers import _events as module
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 from tests.support.airflow_versions import needs_watchers
 from tests.support.virtual_account import VirtualStore

@@ -1,0 +1,179 @@
+"""Fields of an opportunity that can be waited for and watched, and their values as ChartMogul writes them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
+from airflow_provider_chartmogul.opportunity._values import to_iso_date, truncated_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIELDS = ("uuid", *NewOpportunity.__annotations__, "created_at", "updated_at")
+"""The top-level keys of an opportunity's JSON."""
+
+_CUSTOM = "custom."
+
+
+def check_field(name: object) -> str:
+    """
+    Return the name of a field that can be waited for or watched.
+
+    :param name: a top-level key of an opportunity's JSON, or ``custom.<name>`` for a custom attribute
+    :raises ValueError: naming the known fields, if it is neither
+    """
+    is_custom = isinstance(name, str) and name.startswith(_CUSTOM) and name != _CUSTOM
+    if not isinstance(name, str) or not (name in FIELDS or is_custom):
+        known = ", ".join(sorted(FIELDS))
+        raise ValueError(
+            f"field: {truncated_repr(name)} is not a field of an opportunity; use one of {known}, "
+            "or custom.<name> for a custom attribute."
+        )
+    return str(name)
+
+
+def read_field(opportunity: Mapping[str, Any], field: str) -> Any:
+    """
+    Return the value of a field; None if the opportunity does not have it.
+
+    :param opportunity: the opportunity's JSON
+    :param field: as :func:`check_field` returns it
+    """
+    if field.startswith(_CUSTOM):
+        custom = opportunity.get("custom")
+        return custom.get(field.removeprefix(_CUSTOM)) if isinstance(custom, Mapping) else None
+    return opportunity.get(field)
+
+
+def normalize_value(field: str, value: object, parameter: str | None = None) -> Any:
+    """
+    Return a value of a field as ChartMogul would write it in JSON.
+
+    Text that stands for a number is taken for it where the field is a number, as templates render to text.
+
+    :param field: as :func:`check_field` returns it
+    :param value: as a user wrote it: text, a number, a date, an enum member, None for null
+    :param parameter: the name of the parameter, for the error message; default: the field
+    :raises ValueError: if the field cannot have such a value
+    """
+    if value is None:
+        return None
+    normalize = _normalize_attribute if field.startswith(_CUSTOM) else _NORMALIZERS.get(field, _normalize_text)
+    return normalize(value, parameter or field)
+
+
+def normalize_values(field: str, values: object, parameter: str) -> tuple[Any, ...]:
+    """
+    Return one value or several of a field as ChartMogul would write them, without repetitions.
+
+    :param field: as :func:`check_field` returns it
+    :param values: one value, or an iterable of them; a dict is one value of the field ``custom``
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if there is no value, or one that the field cannot have
+    """
+    if (
+        isinstance(values, str)
+        or not isinstance(values, Iterable)
+        or (field == "custom" and isinstance(values, Mapping))
+    ):
+        values = [values]
+    normalized: list[Any] = []
+    for value in values:
+        item = normalize_value(field, value, parameter)
+        if not any(_is_same(item, other) for other in normalized):
+            normalized.append(item)
+    if not normalized:
+        raise ValueError(f"{parameter}: empty; name a value, or leave the parameter out.")
+    return tuple(normalized)
+
+
+def is_value(field: str, actual: Any, expected: Any) -> bool:
+    """
+    Return whether an opportunity's field has a value.
+
+    :param field: as :func:`check_field` returns it
+    :param actual: the value in the opportunity's JSON
+    :param expected: the value that :func:`normalize_value` returned
+    """
+    if _is_same(actual, expected):
+        return True
+    if field.startswith(_CUSTOM) and isinstance(expected, str) and isinstance(actual, bool | int | float):
+        # The type of a custom attribute is not known before, and templates render to text.
+        return expected in (str(actual), json.dumps(actual))
+    if actual is None or expected is None:
+        return False
+    try:
+        return _is_same(normalize_value(field, actual), expected)
+    except ValueError:
+        return False
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # In Python, unlike in JSON, true equals 1.
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _normalize_text(value: object, parameter: str) -> str:
+    # Rendered natively, the template of a pipeline called 2026 yields a number.
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        # The value is not shown: it can be an address.
+        raise ValueError(f"{parameter}: expected text, not {type(value).__name__}.")
+    return str(value)
+
+
+def _normalize_integer(value: object, parameter: str) -> int:
+    try:
+        number = int(value)  # type: ignore[call-overload]  # raises where it cannot
+        if isinstance(value, str) or (number == value and not isinstance(value, bool)):
+            return cast("int", number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{parameter}: expected a whole number, not {truncated_repr(value)}.")
+
+
+def _normalize_datetime(value: object, parameter: str) -> str:
+    try:
+        moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        moment = None
+    if not isinstance(moment, datetime.datetime):
+        raise ValueError(f"{parameter}: expected a datetime or an ISO 8601 string, not {truncated_repr(value)}.")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _normalize_attribute(value: object, parameter: str) -> Any:
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{parameter}: expected text, a number, true, false, a date or null, not {type(value).__name__}.")
+
+
+def _normalize_attributes(value: object, parameter: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{parameter}: expected a dict of custom attributes, or JSON text of one.")
+    return {str(name): _normalize_attribute(attribute, parameter) for name, attribute in value.items()}
+
+
+_NORMALIZERS: dict[str, Callable[[object, str], Any]] = {
+    "estimated_close_date": to_iso_date,
+    "amount_in_cents": _normalize_integer,
+    "win_likelihood": _normalize_integer,
+    "custom": _normalize_attributes,
+    "created_at": _normalize_datetime,
+    "updated_at": _normalize_datetime,
+}
