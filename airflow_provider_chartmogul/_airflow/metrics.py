@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import conf
 try:
     from airflow.observability.stats import Stats
 except ImportError:  # Airflow before 3.2
-    from airflow.stats import Stats
+    from airflow.stats import Stats  # type: ignore[assignment]  # the same interface
 
 if TYPE_CHECKING:
     from collections.abc import Callable
