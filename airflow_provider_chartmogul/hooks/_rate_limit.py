@@ -1,0 +1,71 @@
+"""The pace of requests under an API key, adapted to the requests of others."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF
+
+_SECONDS_TO_RECOVER = 120.0  # from zero to the full rate
+_SLOWEST_SHARE = 1 / 32  # of the full rate
+_SECONDS_BETWEEN_HALVINGS = 1.0  # requests in flight together are refused together
+
+
+class RateLimit:
+    """
+    Say when the next request may be sent; the caller sleeps. Safe to use from several threads.
+
+    ChartMogul's limits count all clients of an account, which do not know of each other. A 429 without
+    ``Retry-After`` therefore halves the rate, and time without one raises it again, slowly.
+
+    :param requests_per_second: the rate that is never exceeded
+    """
+
+    def __init__(self, requests_per_second: float) -> None:
+        self._limit = self._rate = requests_per_second
+        self._next_start = self._paused_until = self._halved_at = -math.inf
+        self._rated_at = math.inf
+        self._lock = threading.Lock()
+
+    @property
+    def requests_per_second(self) -> float:
+        """The rate at the moment."""
+        return self._rate
+
+    def reserve(self, now: float) -> float:
+        """
+        Reserve the next request.
+
+        :param now: a monotonic clock's seconds
+        :return: seconds to wait before it is sent
+        """
+        with self._lock:
+            self._recover(now)
+            start = max(now, self._next_start, self._paused_until)
+            self._next_start = start + 1 / self._rate
+            return start - now
+
+    def pause_left(self, now: float) -> float:
+        """Return the seconds that a ``Retry-After`` received after the reservation still asks to wait."""
+        return max(0.0, self._paused_until - now)
+
+    def on_rate_limited(self, now: float, retry_after: float | None = None) -> None:
+        """
+        Slow down after a request was refused.
+
+        :param now: a monotonic clock's seconds
+        :param retry_after: seconds that ChartMogul asked for; of more than a minute, a minute is kept
+        """
+        with self._lock:
+            self._recover(now)
+            if retry_after is not None:
+                self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_BACKOFF))
+            elif now - self._halved_at >= _SECONDS_BETWEEN_HALVINGS:
+                self._rate = max(self._rate / 2, self._limit * _SLOWEST_SHARE)
+                self._halved_at = now
+
+    def _recover(self, now: float) -> None:
+        gained = self._limit * max(0.0, now - self._rated_at) / _SECONDS_TO_RECOVER
+        self._rate = min(self._limit, self._rate + gained)
+        self._rated_at = now
