@@ -13,7 +13,7 @@ from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 def send(limit: RateLimit, now: float, seconds: float) -> list[float]:
     """Return the times of requests that are sent one after another for so many seconds."""
     end = now + seconds
-    times = []
+    times: list[float] = []
     while True:
         now += limit.reserve(now)
         if now >= end:
