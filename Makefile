@@ -33,8 +33,11 @@ airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 $(ARGS)
 
-test-matrix: $(VENV)/.base ## run the tests on every Airflow and Python we support (ARGS=--write)
-	$(BIN)/python -m scripts.test_matrix $(ARGS)
+# pyenv's interpreters are found only if they are selected. The README's table needs a run of all the tests.
+test-matrix: $(VENV)/.matrix ## run the tests on every supported Airflow and Python (ARGS="-k sensor")
+	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd : -)" \
+		$(BIN)/nox --report build/test-matrix.json -- $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m scripts.compatibility_table build/test-matrix.json)
 
 e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of it (ARGS="-k examples")
 	@for version in 2.11.2 3.3.2; do $(MAKE) --no-print-directory e2e-of AIRFLOW=$$version || exit; done
@@ -77,7 +80,7 @@ dist: $(VENV)/.release ## build and check what gets published
 	$(BIN)/python -m scripts.build_dist --constraint $(CONSTRAINTS)
 
 clean: ## remove everything that make has made
-	rm -rf .venv .venv-* .airflow build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .nox .airflow build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each of these files stands for packages that are installed; a change of what they depend on makes a new environment.
@@ -112,6 +115,11 @@ $(VENV)/.lint: $(VENV)/.browser
 	@$(PIP_INSTALL) --group lint
 	@touch $@
 
-$(VENV)/.release: $(VENV)/.base
+$(VENV)/.matrix: $(VENV)/.base
+	@$(PIP_INSTALL) --group matrix
+	@touch $@
+
+# The sdist has to build the docs and run the tests.
+$(VENV)/.release: $(VENV)/.docs $(VENV)/.test
 	@$(PIP_INSTALL) --group release
 	@touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_chartmogul import __version__
@@ -24,7 +26,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(?!airflow_provider_chartmogul\.).*")]
 autodoc_member_order = "bysource"
 toc_object_entries = False
 
-_FILES = "https://github.com/airflow-provider-chartmogul/airflow-provider-chartmogul/blob/main/"
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+_FILES = f"{_PROJECT['urls']['source']}/blob/main/"
 
 
 def setup(app: Sphinx) -> None:

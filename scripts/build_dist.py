@@ -19,11 +19,11 @@ from scripts.isolation import REPOSITORY, airflow_environment
 DIST = REPOSITORY / "dist"
 DISTRIBUTION = "airflow-provider-chartmogul"
 PACKAGE = "airflow_provider_chartmogul"
-BESIDE_THE_PACKAGE = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
 DAG_FACING_MODULES = (
     *("hooks.chartmogul", "operators.opportunity", "sensors.opportunity", "transfers.object_storage"),
     *("triggers.opportunity", "opportunity"),
 )
+SDIST_TESTS = ("tests/docs", "tests/opportunity", "tests/sandbox")
 SMOKE_TEST = "example_retrieve_opportunity"
 SANDBOX = f"""
 import signal
@@ -34,9 +34,9 @@ with Sandbox() as sandbox:
 """
 
 
-def run(*command: str, environment: dict[str, str] | None = None) -> str:
-    """Run a command and return what it prints; end with everything it said if it fails."""
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def run(*command: str, environment: dict[str, str] | None = None, folder: Path | None = None) -> str:
+    """Run a command and return its standard output; exit with all of its output if it fails."""
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{done.stdout}{done.stderr}\nFailed: {' '.join(command)}")
     return done.stdout
@@ -53,37 +53,29 @@ def build(source: Path, folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
-def copy_of_source(folder: Path) -> Path:
-    """Copy what goes into the archives to another folder, where each file has the time of now."""
-    without_bytecode = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / PACKAGE, folder / PACKAGE, ignore=without_bytecode, copy_function=shutil.copy)
-    for name in BESIDE_THE_PACKAGE - {"PKG-INFO"}:
-        shutil.copy(REPOSITORY / name, folder)
-    return folder
+def check_content(wheel: Path, source: Path) -> None:
+    """Make sure that the wheel holds the package alone, and the sdist, unpacked to ``source``, the repository."""
+    tracked = set(run("git", "-C", str(REPOSITORY), "ls-files").splitlines())
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+    if difference := files ^ {name for name in tracked if name.startswith(f"{PACKAGE}/")}:
+        sys.exit(f"{wheel.name} and {PACKAGE}/ differ in {', '.join(sorted(difference))}")
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    if difference := files ^ {*tracked, "PKG-INFO"}:
+        sys.exit(f"The sdist and the repository differ in {', '.join(sorted(difference))}")
 
 
-def files_in(archive: Path) -> set[str]:
-    """List the files in a wheel, without its metadata, or in an sdist, without its top folder."""
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            return {name for name in wheel.namelist() if ".dist-info/" not in name}
-    with tarfile.open(archive) as sdist:
-        return {member.name.partition("/")[2] for member in sdist if member.isfile()}
-
-
-def check_content(archive: Path) -> None:
-    """Make sure that an archive holds the whole package and nothing else, tests in particular."""
-    package = {
-        path.relative_to(REPOSITORY).as_posix()
-        for path in (REPOSITORY / PACKAGE).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    if difference := (files_in(archive) - BESIDE_THE_PACKAGE) ^ package:
-        sys.exit(f"{archive.name} and {PACKAGE}/ differ in {', '.join(sorted(difference))}")
+def try_sdist(source: Path) -> None:
+    """Build the docs and run some of the tests from an unpacked sdist: its modules come before those installed."""
+    python = (sys.executable, "-m")
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    run(*python, "sphinx", "--fail-on-warning", "--quiet", "docs", "build/docs", folder=source, environment=environment)
+    run(*python, "pytest", "-q", "-p", "no:cacheprovider", *SDIST_TESTS, folder=source, environment=environment)
+    print(f"The sdist builds the docs and passes {', '.join(SDIST_TESTS)}.")
 
 
 def try_wheel(wheel: Path, constraints: str) -> None:
-    """Install the wheel into an environment of its own, and see whether Airflow lists it and a DAG runs."""
+    """Install the wheel into an environment of its own, list it with Airflow and run a DAG."""
     with tempfile.TemporaryDirectory(prefix="chartmogul-dist-") as scratch:
         venv.create(Path(scratch) / "venv", with_pip=True)
         python = str(Path(scratch) / "venv" / "bin" / "python")
@@ -116,14 +108,17 @@ def main() -> None:
     parser.add_argument("--constraint", required=True, help="the constraints to install the wheel with")
     constraints = parser.parse_args().constraint
 
-    with tempfile.TemporaryDirectory() as elsewhere:
-        copy = copy_of_source(Path(elsewhere))
-        if build(REPOSITORY, DIST) != build(copy, Path(elsewhere) / "dist"):
-            sys.exit("Two builds of the same files, in different folders, differ.")
+    first = build(REPOSITORY, DIST)
     archives = sorted(DIST.iterdir())
     print(run(sys.executable, "-m", "twine", "check", "--strict", *map(str, archives)))
-    for archive in archives:
-        check_content(archive)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        with tarfile.open(next(DIST.glob("*.tar.gz"))) as sdist:
+            sdist.extractall(elsewhere, filter="data")
+        (source,) = Path(elsewhere).iterdir()
+        check_content(next(DIST.glob("*.whl")), source)
+        if build(source, Path(elsewhere) / "dist") != first:
+            sys.exit("The archives differ from those that are built from the sdist.")
+        try_sdist(source)
     try_wheel(next(DIST.glob("*.whl")), constraints)
     print("\n".join(f"{archive.relative_to(REPOSITORY)}" for archive in archives))
 
