@@ -133,7 +133,9 @@ class _Facts:
         if not all(isinstance(cursor, str) for cursor in cursors):
             raise _error("the cursor is not text", endpoint)
         self._cursor: str | None = next(filter(None, cursors), None)
-        self._number = next(filter(None, map(_whole_number, found.get("current_page", []) + found.get("page", []))), None)
+        self._number = next(
+            filter(None, map(_whole_number, found.get("current_page", []) + found.get("page", []))), None
+        )
         totals = [_whole_number(total) for total in found.get("total_pages", [])]
         if None in totals:
             raise _error("total_pages is not a whole number", endpoint)
@@ -170,10 +172,10 @@ class _Facts:
 def _fields(content: dict[str, Any], level: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the fields of an object and of those in it, but for nulls."""
     for name, value in content.items():
+        if value is not None:
+            yield name, value
         if isinstance(value, dict) and level < _NESTING:
             yield from _fields(value, level + 1)
-        elif value is not None:
-            yield name, value
 
 
 def _whole_number(value: Any) -> int | None:

@@ -182,6 +182,8 @@ def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, An
         ({"total_pages": []}, "total_pages is not a whole number"),
         ({"next_page": 2}, "another page follows, and no cursor leads to it"),
         ({"links": {"next": "https://api.chartmogul.com/v1/invoices?page=2"}}, "another page follows"),
+        ({"_links": {"next": {"href": "/v1/invoices?page=2"}}}, "another page follows"),
+        ({"cursor": {"next": "abc"}}, "the cursor is not text"),
         ({"has_more": "false"}, "has_more is neither true nor false"),
         ({"meta": {"has_more": 1}}, "has_more is neither true nor false"),
         ({"has_more": True, "cursor": 5}, "the cursor is not text"),
