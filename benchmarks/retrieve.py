@@ -43,9 +43,9 @@ LATER_CALLS = {0.0: 400, ROUND_TRIP: 20}
 
 def make_answer() -> Callable[[str], bytes]:
     """Answer any request with the opportunity of ChartMogul's documentation."""
-    from airflow_provider_chartmogul.sandbox.generate import generate
+    from airflow_provider_chartmogul.sandbox import Sandbox
 
-    ((_, opportunity),) = generate(0, 1)
+    (opportunity,) = Sandbox(opportunities=1).opportunities
     body = json.dumps(opportunity, separators=(",", ":")).encode()
     return lambda _: body
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -14,21 +15,21 @@ import threading
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox import Sandbox
-from airflow_provider_chartmogul.sandbox.account import as_if_moved_to
+from airflow_provider_chartmogul.sandbox._stages import stage_fields
 
-_NEXT = {
+_NEXT_CATEGORY = {
     ForecastCategory.PIPELINE: ForecastCategory.BEST_CASE,
     ForecastCategory.BEST_CASE: ForecastCategory.COMMITTED,
     ForecastCategory.COMMITTED: ForecastCategory.WON,
 }
-_ONE_STEP_IN_SO_MANY_LOSES = 6
+_LOST_ONE_IN = 6
 
 
 def main(arguments: list[str] | None = None) -> int:
     """
     Run the sandbox from the command line.
 
-    :param arguments: what stands behind the command; default: this process's own
+    :param arguments: command-line arguments; default: those of this process
     :return: the exit code
     """
     parser = _parser()
@@ -38,7 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         sandbox = Sandbox(
-            port=options.port, api_key=options.api_key, opportunities=options.opportunities, seed=options.seed
+            port=options.port,
+            api_key=options.api_key,
+            opportunities=options.opportunities,
+            seed=options.seed,
+            latency=options.latency,
+            list_latency=options.list_latency,
         )
     except ValueError as error:
         parser.error(f"--api-key: {error}")
@@ -49,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"Cannot listen on port {options.port}: {reason}. Choose another with --port.\n")
         return 1
     try:
-        _introduce(sandbox)
+        _print_banner(sandbox)
         dice = random.Random(options.seed)
         while not stopping.wait(options.advance_every):
-            _advance_one(sandbox, dice)
+            with contextlib.suppress(KeyError):  # a request won, lost or deleted it meanwhile
+                _advance_one(sandbox, dice)
     finally:
         sandbox.stop()
     return 0
@@ -64,18 +71,41 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve a local ChartMogul API on 127.0.0.1 until Ctrl-C.",
     )
     parser.add_argument("--port", type=_port, default=8765, help="0 for any free port (default: %(default)s)")
-    parser.add_argument("--api-key", default="sandbox-api-key", help="the key to accept (default: %(default)s)")
     parser.add_argument(
-        "--opportunities", type=_count, default=25, metavar="N", help="to start with (default: %(default)s)"
+        "--api-key", default="sandbox-api-key", metavar="KEY", help="key with all permissions (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same seed, the same opportunities (default: 0)"
+        "--opportunities",
+        type=_count,
+        default=25,
+        metavar="N",
+        help="number of opportunities at the start (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the generated opportunities; the same seed gives the same ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--latency",
+        type=_duration,
+        default=0.0,
+        metavar="SECONDS",
+        help="time that each response takes, such as 0.1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--list-latency",
+        type=_duration,
+        metavar="SECONDS",
+        help="time that a page of the list takes, such as 0.3 (default: that of --latency)",
     )
     parser.add_argument(
         "--advance-every",
-        type=_seconds,
+        type=_interval,
         metavar="SECONDS",
-        help="move an open opportunity a step towards won or lost, again and again (default: off)",
+        help="move a random open opportunity one step towards won or lost at this interval (default: off)",
     )
     return parser
 
@@ -90,28 +120,35 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     count = int(text)
     if count < 0:
-        raise argparse.ArgumentTypeError("a number of opportunities cannot be negative")
+        raise argparse.ArgumentTypeError("must not be negative")
     return count
 
 
-def _seconds(text: str) -> float:
+def _duration(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds <= threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not a length of time")
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
 
 
-def _introduce(sandbox: Sandbox) -> None:
+def _interval(text: str) -> float:
+    seconds = _duration(text)
+    if seconds == 0:
+        raise argparse.ArgumentTypeError("must be greater than 0")
+    return seconds
+
+
+def _print_banner(sandbox: Sandbox) -> None:
     opportunities = sandbox.opportunities
     lines = [
-        f"ChartMogul sandbox on {sandbox.url}, {len(opportunities)} opportunities. Ctrl-C stops it.",
+        f"ChartMogul sandbox on {sandbox.url}, {len(opportunities)} opportunities. Press Ctrl-C to stop.",
         "",
-        "Connect Airflow to it:",
+        "Airflow connection:",
         f"  export AIRFLOW_CONN_CHARTMOGUL_DEFAULT={shlex.quote(sandbox.connection_json)}",
         "",
         "API keys:",
-        f"  {sandbox.api_key}  (everything)",
-        f"  {sandbox.read_only_api_key}  (no create, update, delete)",
+        f"  {sandbox.api_key}  (all permissions)",
+        f"  {sandbox.read_only_api_key}  (read-only)",
         f"  {sandbox.seatless_api_key}  (no CRM seat: ping and account only)",
     ]
     if opportunities:
@@ -120,23 +157,24 @@ def _introduce(sandbox: Sandbox) -> None:
             "Win an opportunity:",
             f"  curl -X PATCH {sandbox.url}/v1/opportunities/{opportunities[0]['uuid']} \\",
             f"    -u {shlex.quote(sandbox.api_key + ':')} -H 'Content-Type: application/json' \\",
-            f"    -d {shlex.quote(json.dumps(as_if_moved_to(ForecastCategory.WON)))}",
+            f"    -d {shlex.quote(json.dumps(stage_fields(ForecastCategory.WON)))}",
         ]
-    _say("\n".join(lines))
+    _print("\n".join(lines))
 
 
 def _advance_one(sandbox: Sandbox, dice: random.Random) -> None:
-    still_open = [opportunity for opportunity in sandbox.opportunities if opportunity["forecast_category"] in _NEXT]
-    if not still_open:
+    open_uuids = sandbox.open_opportunity_uuids
+    if not open_uuids:
         return
-    chosen = dice.choice(still_open)
-    loses = dice.randrange(_ONE_STEP_IN_SO_MANY_LOSES) == 0
-    category = ForecastCategory.LOST if loses else _NEXT[chosen["forecast_category"]]
-    sandbox.advance(chosen["uuid"], category, every=0)
-    _say(f"{chosen['uuid']}: {chosen['forecast_category']} -> {category}")
+    uuid = dice.choice(open_uuids)
+    previous = sandbox.opportunity(uuid)["forecast_category"]
+    is_lost = dice.randrange(_LOST_ONE_IN) == 0
+    category = ForecastCategory.LOST if is_lost else _NEXT_CATEGORY[previous]
+    sandbox.advance(uuid, category, every=0)
+    _print(f"{uuid}: {previous} -> {category}")
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def chartmogul_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Start a sandbox with three opportunities that the connection ``chartmogul_default`` leads to."""
+    """Start a sandbox with three opportunities, reached by the connection ``chartmogul_default``."""
     with Sandbox() as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
         yield sandbox

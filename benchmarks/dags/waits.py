@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from airflow_provider_chartmogul.sandbox.generate import generate
+from airflow_provider_chartmogul.sandbox import Sandbox
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 
 WAITS = 40
@@ -21,7 +21,7 @@ MODES: dict[str, dict[str, Any]] = {
 # On a slow machine Airflow takes a task for lost that it reschedules faster than it takes notes.
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 # Those of the sandbox with as many.
-UUIDS = [opportunity["uuid"] for _, opportunity in generate(0, WAITS)]
+UUIDS = [opportunity["uuid"] for opportunity in Sandbox(opportunities=WAITS).opportunities]
 
 for name, arguments in MODES.items():
     with DAG(f"wait_{name}", schedule=None, max_active_tasks=WAITS, default_args=RETRIES):

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_chartmogul.sandbox.generate import generate
+from airflow_provider_chartmogul.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,9 @@ class ListOf:
         """Return a function from a request's path and query to the page."""
         entries = [
             json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-            for _, fields in generate(0, min(self.opportunities, self.different or self.opportunities))
+            for fields in Sandbox(
+                opportunities=min(self.opportunities, self.different or self.opportunities)
+            ).opportunities
         ]
         pages = [b",".join(entries[start : start + PAGE_SIZE]) for start in range(0, len(entries), PAGE_SIZE)]
 

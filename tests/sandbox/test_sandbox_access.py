@@ -192,6 +192,18 @@ def test_limits_can_be_switched_off() -> None:
             assert set(pool.map(ask, range(60))) == {200}
 
 
-def test_latency_delays_every_answer() -> None:
-    with Sandbox(latency=0.2) as sandbox:
-        assert Client(sandbox).get("/v1/ping").elapsed.total_seconds() >= 0.2
+@pytest.mark.parametrize(
+    ("latencies", "of_ping", "of_list"),
+    [
+        ({"latency": 0.2}, 0.2, 0.2),
+        ({"latency": 0.05, "list_latency": 0.2}, 0.05, 0.2),
+        ({"list_latency": 0.2}, 0, 0.2),
+    ],
+)
+def test_latency_delays_responses_and_pages(latencies: dict[str, float], of_ping: float, of_list: float) -> None:
+    with Sandbox(**latencies) as sandbox:  # type: ignore[arg-type]  # floats, all of them
+        client = Client(sandbox)
+        ping, page = client.get("/v1/ping"), client.get("/v1/opportunities")
+
+    assert of_ping <= ping.elapsed.total_seconds() < 0.2 + of_ping
+    assert page.elapsed.total_seconds() >= of_list

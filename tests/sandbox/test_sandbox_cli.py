@@ -121,6 +121,8 @@ def test_a_port_in_use_is_one_line_and_exit_1() -> None:
         ("--opportunities", "-1"),
         ("--advance-every", "0"),
         ("--advance-every", "nan"),
+        ("--latency", "-1"),
+        ("--list-latency", "long"),
     ],
 )
 def test_nonsense_is_explained_without_a_traceback(arguments: tuple[str, str]) -> None:
@@ -129,6 +131,16 @@ def test_nonsense_is_explained_without_a_traceback(arguments: tuple[str, str]) -
     assert done.returncode == 2
     assert f"{arguments[0]}: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_latency_delays_responses_and_pages() -> None:
+    with running("--latency", "0.05", "--list-latency", "0.3") as (_, said), requests.Session() as session:
+        url = re.findall(r"http://127\.0\.0\.1:\d+", said)[0]
+        session.auth = ("sandbox-api-key", "")
+        ping, page = (session.get(f"{url}/v1/{path}", timeout=TIMEOUT) for path in ("ping", "opportunities"))
+
+    assert ping.elapsed.total_seconds() >= 0.05
+    assert page.elapsed.total_seconds() >= 0.3
 
 
 def test_advance_every_moves_open_opportunities_on() -> None:

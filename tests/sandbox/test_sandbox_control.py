@@ -65,9 +65,22 @@ def test_a_large_account_starts_and_pages_quickly() -> None:
     with Sandbox(opportunities=50_000, requests_per_second=None) as sandbox:
         client = Client(sandbox)
         assert len(client.walk()) == 50_000
+        for number in range(200):
+            assert client.walk(customer_uuid=f"cus_{number}") == []
         client.session.close()
-    # Seconds, not minutes: what each page passes over does not grow with what came before.
+    # Seconds, not minutes: no page scans the account.
     assert time.monotonic() - started < 60
+
+
+def test_open_opportunities_are_listed_newest_first(sandbox: Sandbox) -> None:
+    newest, middle, oldest = (opportunity["uuid"] for opportunity in sandbox.opportunities)
+    assert sandbox.open_opportunity_uuids == [newest, middle, oldest]
+
+    sandbox.set_opportunity(newest, forecast_category="won")
+    sandbox.set_opportunity(oldest, forecast_category=None)
+    assert sandbox.open_opportunity_uuids == [middle]
+    sandbox.advance(middle, "lost", every=0)
+    assert sandbox.open_opportunity_uuids == []
 
 
 def test_an_added_opportunity_is_kept_as_it_is_given(client: Client, sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_chartmogul.sandbox import Sandbox, timestamps
+from airflow_provider_chartmogul.sandbox import Sandbox, _timestamps
 from tests.support.sandbox_client import Client
 
 if TYPE_CHECKING:
@@ -80,12 +80,26 @@ def test_a_page_size_out_of_range_falls_back_to_200(large: Client, per_page: str
     assert len(large.get(PATH, params={"per_page": per_page}).json()["entries"]) == 200
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "customer_uuid=&per_page=1",  # as Go's client lists
+        "cursor=&per_page=1",
+        "cursor=null&per_page=1",  # as Node's client can send it
+        "owner=&pipeline=&pipeline_stage=&per_page=1",
+        "estimated_close_date_on_or_after=&estimated_close_date_on_or_before=&per_page=1",
+    ],
+)
+def test_empty_parameters_count_as_not_given(large: Client, query: str) -> None:
+    assert large.get(f"{PATH}?{query}").json() == large.get(PATH, params={"per_page": 1}).json()
+
+
 def test_page_numbers_and_unknown_parameters_are_ignored(large: Client) -> None:
     assert large.get(PATH, params={"page": 2, "sort": "owner"}).json() == large.get(PATH).json()
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "bm9wZQ==", base64.b64encode(b"2024-13-01T00:00:00.000000000Z&u").decode(), "ä"]
+    "cursor", ["x", "bm9wZQ==", base64.b64encode(b"2024-13-01T00:00:00.000000000Z&u").decode(), "ä"]
 )
 def test_an_invalid_cursor_is_400(large: Client, cursor: str) -> None:
     response = large.get(PATH, params={"cursor": cursor})
@@ -132,7 +146,7 @@ def test_a_created_opportunity_is_listed_first_at_once(client: Client, sandbox: 
 def test_opportunities_created_within_one_tick_of_the_clock_keep_their_order(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timestamps, "now", lambda: 2_000_000_000_000_000)
+    monkeypatch.setattr(_timestamps, "now", lambda: 2_000_000_000_000_000)
     created = [sandbox.add_opportunity() for _ in range(20)]
 
     assert sandbox.opportunities[:20] == created[::-1]
@@ -199,6 +213,38 @@ def test_a_cursor_serves_with_other_filters_too(large: Client) -> None:
     expected = [o for o in large.sandbox.opportunities[100:] if o["pipeline"] == "Renewals"]
 
     assert large.walk(cursor=cursor, pipeline="Renewals") == expected
+
+
+def test_filters_follow_changes(client: Client, sandbox: Sandbox) -> None:
+    newest, middle, oldest = uuids(sandbox.opportunities)
+    for uuid in (newest, oldest):
+        sandbox.set_opportunity(uuid, pipeline="Renewals")
+    sandbox.set_opportunity(middle, pipeline="New Business")
+    assert uuids(client.walk(pipeline="Renewals")) == [newest, oldest]
+
+    sandbox.set_opportunity(middle, pipeline="Renewals")
+    sandbox.remove_opportunity(newest)
+    sandbox.set_opportunity(oldest, pipeline=None)
+    added = sandbox.add_opportunity(pipeline="Renewals")["uuid"]
+    assert uuids(client.walk(pipeline="Renewals")) == [added, middle]
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+def test_a_long_page_is_chunked_and_compressed_if_the_client_accepts_it(large: Client, accepted: str) -> None:
+    response = large.get(PATH, headers={"Accept-Encoding": accepted})
+
+    assert response.headers["transfer-encoding"] == "chunked"
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert "content-length" not in response.headers
+    assert response.headers.get("content-encoding", "identity") == accepted
+    assert response.json()["entries"] == large.sandbox.opportunities[:200]
+
+
+def test_a_short_page_is_neither(large: Client) -> None:
+    headers = large.get(PATH, params={"per_page": 1}, headers={"Accept-Encoding": "gzip"}).headers
+
+    assert int(headers["content-length"]) > 0
+    assert not {"transfer-encoding", "content-encoding", "vary"} & {name.lower() for name in headers}
 
 
 def test_a_json_body_on_a_get_is_tolerated(client: Client) -> None:

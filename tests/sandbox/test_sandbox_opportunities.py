@@ -212,11 +212,12 @@ def test_update_names_the_field_it_cannot_accept(
 
 
 @pytest.mark.parametrize("custom", [{"seats": 3}, "seats", [{"seats": 3}], [{"key": "seats"}], [["seats", 3]]])
-def test_custom_attributes_in_a_wrong_shape_are_500_with_an_empty_body(client: Client, custom: Any) -> None:
+def test_custom_attributes_in_a_wrong_shape_are_500_and_say_which_shape_is_right(client: Client, custom: Any) -> None:
     response = client.create(**NEW, custom=custom)
 
     assert response.status_code == 500
-    assert response.content == b""
+    message = 'Parameter "custom" must be an array of {"key": ..., "value": ...}'
+    assert response.json() == {"code": 500, "message": message, "param": "custom"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"text"'])
@@ -301,6 +302,8 @@ def test_account_answers_what_there_is_to_know(client: Client) -> None:
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json; charset=utf-8"
+    assert {"etag", "x-request-id", "x-runtime"} <= {name.lower() for name in response.headers}
+    assert "access-control-allow-credentials" not in response.headers
     assert list(response.json()) == ["id", "name", "currency", "time_zone", "week_start_on"]
 
 

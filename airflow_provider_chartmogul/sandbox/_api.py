@@ -1,27 +1,29 @@
-"""ChartMogul's API without the network: a request in, an answer out."""
+"""ChartMogul's API without the network: a request in, a response out."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+from uuid import uuid4
 
-from airflow_provider_chartmogul.sandbox import timestamps
-from airflow_provider_chartmogul.sandbox.account import Account, Fields, Position
-from airflow_provider_chartmogul.sandbox.auth import Access
-from airflow_provider_chartmogul.sandbox.responses import Answer, ApiError, to_json
-from airflow_provider_chartmogul.sandbox.validation import MalformedCustomAttributesError, read_changes, read_new
+from airflow_provider_chartmogul.sandbox import _timestamps as timestamps
+from airflow_provider_chartmogul.sandbox._access import Access
+from airflow_provider_chartmogul.sandbox._messages import ApiError, Response, to_json
+from airflow_provider_chartmogul.sandbox._opportunity_list import Filters, Position
+from airflow_provider_chartmogul.sandbox._validation import validate_changes, validate_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from airflow_provider_chartmogul.sandbox._account import Account
 
 _SUCCESS = {"access-control-allow-credentials": "true"}
 _MAX_PER_PAGE = 200
-_EQUAL = ("customer_uuid", "owner", "pipeline", "pipeline_stage")
-_NO_EARLIER = "estimated_close_date_on_or_after"
-_NO_LATER = "estimated_close_date_on_or_before"
+_EXACT_FILTERS = ("customer_uuid", "owner", "pipeline", "pipeline_stage")
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})\d{3}Z&(.+)")
 
 _ACCOUNT = to_json(
@@ -33,11 +35,12 @@ _ACCOUNT = to_json(
         "week_start_on": "monday",
     }
 )
+_ACCOUNT_ETAG = f'W/"{hashlib.md5(_ACCOUNT, usedforsecurity=False).hexdigest()}"'
 
 
 class Api:
     """
-    Answer requests from the data of an account.
+    Handle requests for an account.
 
     :param account: the data
     """
@@ -45,29 +48,27 @@ class Api:
     def __init__(self, account: Account) -> None:
         self._account = account
 
-    def answer(self, access: Access, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer:
+    def handle(self, access: Access, method: str, path: str, query: Mapping[str, str], body: bytes) -> Response:
         """
-        Do what a request asks for.
+        Handle a request and return the response.
 
-        :param access: what its sender may do
+        :param access: permissions of the API key
         :param method: in upper case
-        :param path: as it came, percent-encoded, without the query
+        :param path: percent-encoded, without the query
         :param query: the decoded parameters
-        :param body: the bytes of the body
+        :param body: the body's bytes
         """
         try:
             return self._route(access, method, [unquote(part) for part in path.split("/")], query, body)
-        except ApiError as refusal:
-            return refusal.answer
-        except MalformedCustomAttributesError:
-            return Answer(500, b"", content_type=None)
+        except ApiError as error:
+            return error.response
 
-    def _route(self, access: Access, method: str, path: list[str], query: Mapping[str, str], body: bytes) -> Answer:
+    def _route(self, access: Access, method: str, path: list[str], query: Mapping[str, str], body: bytes) -> Response:
         match method, path:
             case "GET", ["", "v1", "ping"]:
                 return _success(b'{"data":"pong!"}')
             case "GET", ["", "v1", "account"]:
-                return Answer(200, _ACCOUNT, "application/json; charset=utf-8", _SUCCESS)
+                return _account()
             case "GET", ["", "v1", "opportunities"]:
                 _require_seat(access)
                 return self._list(query)
@@ -75,10 +76,10 @@ class Api:
                 _require_write_access(access)
                 return self._create(body)
             case "GET" | "PATCH" | "DELETE", ["", "v1", "opportunities", uuid] if uuid:
-                return self._one(access, method, uuid, body)
-        return Answer(404, b"404 Not Found", content_type=None, headers={"x-cascade": "pass"})
+                return self._opportunity(access, method, uuid, body)
+        return Response(404, b"404 Not Found", content_type=None, headers={"x-cascade": "pass"})
 
-    def _one(self, access: Access, method: str, uuid: str, body: bytes) -> Answer:
+    def _opportunity(self, access: Access, method: str, uuid: str, body: bytes) -> Response:
         try:
             if method == "GET":
                 _require_seat(access)
@@ -91,25 +92,32 @@ class Api:
         except KeyError:
             raise ApiError(404, f'Opportunity "{uuid}" does not exist', "opportunity_uuid") from None
 
-    def _list(self, query: Mapping[str, str]) -> Answer:
-        after = _read_cursor(query["cursor"]) if "cursor" in query else None
-        page = self._account.page(_per_page(query.get("per_page", "")), after, _filter(query))
-        cursor = None if page.last is None else _write_cursor(page.last)
+    def _list(self, query: Mapping[str, str]) -> Response:
+        # Go's client sends empty filters whenever it pages; here they count as not given.
+        query = {name: value for name, value in query.items() if value}
+        page = self._account.page(_per_page(query.get("per_page", "")), _decode_cursor(query), _filters(query))
+        cursor = None if page.last is None else _encode_cursor(page.last)
         has_more = b"true" if page.has_more else b"false"
         entries = b",".join(page.entries)
         return _success(b'{"entries":[%b],"cursor":%b,"has_more":%b}' % (entries, to_json(cursor), has_more))
 
-    def _create(self, body: bytes) -> Answer:
-        created = self._account.add(read_new(_read_object(body), self._account))
-        return Answer(201, to_json(created), headers=_SUCCESS)
+    def _create(self, body: bytes) -> Response:
+        created = self._account.add(validate_new(_json_object(body), self._account))
+        return Response(201, to_json(created), headers=_SUCCESS)
 
-    def _update(self, uuid: str, body: bytes) -> Answer:
-        changes = read_changes(_read_object(body), self._account, self._account.get(uuid))
+    def _update(self, uuid: str, body: bytes) -> Response:
+        changes = validate_changes(_json_object(body), self._account, self._account.get(uuid))
         return _success(to_json(self._account.change(uuid, changes)))
 
 
-def _success(body: bytes) -> Answer:
-    return Answer(200, body, headers=_SUCCESS)
+def _success(body: bytes) -> Response:
+    return Response(200, body, headers=_SUCCESS)
+
+
+def _account() -> Response:
+    # As recorded: this endpoint belongs to another service than the opportunities, with headers of its own.
+    headers = {"etag": _ACCOUNT_ETAG, "x-request-id": str(uuid4()), "x-runtime": "0.012345"}
+    return Response(200, _ACCOUNT, "application/json; charset=utf-8", headers)
 
 
 def _require_seat(access: Access) -> None:
@@ -123,7 +131,7 @@ def _require_write_access(access: Access) -> None:
         raise ApiError(403, "Your API key is read-only")
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
     except ValueError:
@@ -138,22 +146,12 @@ def _per_page(text: str) -> int:
     return size if 1 <= size <= _MAX_PER_PAGE else _MAX_PER_PAGE
 
 
-def _filter(query: Mapping[str, str]) -> Callable[[Fields], bool] | None:
-    equal = {name: query[name] for name in _EQUAL if name in query}
-    earliest, latest = _date(query, _NO_EARLIER), _date(query, _NO_LATER)
-    if not equal and earliest is None and latest is None:
-        return None
-
-    def wanted(fields: Fields) -> bool:
-        if any(fields[name] != value for name, value in equal.items()):
-            return False
-        if earliest is None and latest is None:
-            return True
-        closes = fields["estimated_close_date"]
-        # ISO dates sort as text.
-        return isinstance(closes, str) and (earliest or closes) <= closes <= (latest or closes)
-
-    return wanted
+def _filters(query: Mapping[str, str]) -> Filters:
+    return Filters(
+        {name: query[name] for name in _EXACT_FILTERS if name in query},
+        _date(query, "estimated_close_date_on_or_after"),
+        _date(query, "estimated_close_date_on_or_before"),
+    )
 
 
 def _date(query: Mapping[str, str], name: str) -> str | None:
@@ -165,7 +163,10 @@ def _date(query: Mapping[str, str], name: str) -> str | None:
     return date
 
 
-def _read_cursor(text: str) -> Position:
+def _decode_cursor(query: Mapping[str, str]) -> Position | None:
+    text = query.get("cursor", "null")
+    if text == "null":  # as Node's client sends the cursor of an empty list
+        return None
     try:
         match = _CURSOR.fullmatch(b64decode(text, validate=True).decode())
     except ValueError:
@@ -176,5 +177,5 @@ def _read_cursor(text: str) -> Position:
     return Position(created, match[2])
 
 
-def _write_cursor(position: Position) -> str:
+def _encode_cursor(position: Position) -> str:
     return b64encode(f"{timestamps.to_cursor(position.created)}&{position.uuid}".encode()).decode()

@@ -1,4 +1,4 @@
-"""Points in time as ChartMogul writes them: UTC, milliseconds in the JSON, microseconds inside."""
+"""Timestamps as ChartMogul writes them: UTC, with milliseconds in JSON and microseconds in cursors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _GREGORIAN_EPOCH = 0x01B21DD213814000
-"""Where version-1 UUIDs start to count, in steps of 100 ns before 1970."""
+"""Epoch of version-1 UUIDs, in steps of 100 ns before 1970."""
 
 
 def now() -> int:
@@ -22,7 +22,7 @@ def now() -> int:
 
 def to_json(moment: int) -> str:
     """
-    Write a moment the way the API's responses do: ``2024-03-18T17:15:56.960Z``.
+    Format a timestamp as in the API's responses: ``2024-03-18T17:15:56.960Z``.
 
     :param moment: microseconds since 1970
     """
@@ -32,7 +32,7 @@ def to_json(moment: int) -> str:
 
 def to_cursor(moment: int) -> str:
     """
-    Write a moment the way the API's cursors do: ``2024-03-11T07:45:41.133861000Z``.
+    Format a timestamp as in the API's cursors: ``2024-03-11T07:45:41.133861000Z``.
 
     :param moment: microseconds since 1970
     """
@@ -42,10 +42,10 @@ def to_cursor(moment: int) -> str:
 
 def parse(text: object) -> int | None:
     """
-    Read an ISO 8601 date or time.
+    Parse an ISO 8601 date or time.
 
-    :param text: anything; UTC is assumed where no offset is given
-    :return: microseconds since 1970, or None if it is no such text
+    :param text: any value; without an offset it is read as UTC
+    :return: microseconds since 1970, or None if it is not ISO 8601
     """
     if not isinstance(text, str):
         return None
@@ -60,10 +60,10 @@ def parse(text: object) -> int | None:
 
 def parse_date(text: str) -> str | None:
     """
-    Read an ISO 8601 date, or the date of an ISO 8601 time.
+    Parse an ISO 8601 date, or the date of an ISO 8601 time.
 
-    :param text: any
-    :return: the date as ``YYYY-MM-DD``, or None if it is no such text
+    :param text: any text
+    :return: the date as ``YYYY-MM-DD``, or None if it is not ISO 8601
     """
     try:
         return datetime.datetime.fromisoformat(text).date().isoformat()
@@ -75,8 +75,8 @@ def time_based_uuid(moment: int, random: Random) -> str:
     """
     Return a version-1 UUID like those of opportunities.
 
-    :param moment: its time, in microseconds since 1970
-    :param random: where its clock sequence and node come from
+    :param moment: its timestamp, in microseconds since 1970
+    :param random: source of its clock sequence and node
     """
     ticks = moment * 10 + _GREGORIAN_EPOCH
     low, middle, high = ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0x0FFF
@@ -88,6 +88,6 @@ def random_uuid(random: Random) -> str:
     """
     Return a version-4 UUID.
 
-    :param random: where its bits come from
+    :param random: source of its bits
     """
     return str(UUID(int=random.getrandbits(128), version=4))

@@ -1,4 +1,4 @@
-"""The sandbox as its user sees it: a server in a thread, and handles on all that is in it."""
+"""The public class: a server in a thread, and methods to control its account, faults and limits."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import json
 import math
 import socket
 import threading
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
-from airflow_provider_chartmogul.sandbox.account import Account
-from airflow_provider_chartmogul.sandbox.api import Api
-from airflow_provider_chartmogul.sandbox.auth import Keys
-from airflow_provider_chartmogul.sandbox.faults import Fault, FaultQueue
-from airflow_provider_chartmogul.sandbox.http_app import Web
-from airflow_provider_chartmogul.sandbox.rate_limit import Limits
-from airflow_provider_chartmogul.sandbox.request_log import RecordedRequest, RequestLog
+from airflow_provider_chartmogul.sandbox._access import ApiKeys, RequestLimits
+from airflow_provider_chartmogul.sandbox._account import Account
+from airflow_provider_chartmogul.sandbox._api import Api
+from airflow_provider_chartmogul.sandbox._faults import Fault, FaultQueue
+from airflow_provider_chartmogul.sandbox._http_app import HttpApp
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from airflow_provider_chartmogul.sandbox._messages import RecordedRequest
+
 _HOST = "127.0.0.1"
-_REMEMBERED_REQUESTS = 100_000
+_MAX_RECORDED_REQUESTS = 100_000
 
 
 class Sandbox:
     """
-    A ChartMogul account with its API on 127.0.0.1, served by a thread of its own.
+    A ChartMogul account with its API on 127.0.0.1, served by a thread.
 
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`. Any thread may call any method.
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`. All methods are thread-safe.
 
-    :param port: where to listen; 0 for any free port
-    :param api_key: the key that may do everything
-    :param opportunities: how many there are to start with
-    :param seed: what they are like; the same seed gives the same ones
-    :param requests_per_second: how many requests are answered in any second; None for no limit
-    :param max_connections: how many requests may be under way at once; None for no limit
-    :param latency: seconds that every answer takes
-    :raises ValueError: if the key is none: printable ASCII without a colon
+    :param port: port to listen on; 0 for any free port
+    :param api_key: the key with all permissions
+    :param opportunities: number of opportunities at the start
+    :param seed: of their generator; the same seed generates the same opportunities
+    :param requests_per_second: accepted requests in any second, above which the response is 429; None for no limit
+    :param max_connections: requests in flight, above which the response is 503; None for no limit
+    :param latency: seconds that each response takes
+    :param list_latency: seconds that a page of the list takes; None for ``latency``
+    :raises ValueError: if the key is not printable ASCII without a colon
     """
 
     def __init__(
@@ -51,19 +54,21 @@ class Sandbox:
         requests_per_second: int | None = 40,
         max_connections: int | None = 20,
         latency: float = 0.0,
+        list_latency: float | None = None,
     ) -> None:
         self._port = port
-        self._keys = Keys(api_key)
+        self._keys = ApiKeys(api_key)
         self._account = Account(opportunities=opportunities, seed=seed)
         self._faults = FaultQueue()
-        self._log = RequestLog(_REMEMBERED_REQUESTS)
-        self._web = Web(
+        self._requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDED_REQUESTS)
+        self._app = HttpApp(
             api=Api(self._account),
             keys=self._keys,
-            limits=Limits(requests_per_second=requests_per_second, max_connections=max_connections),
+            limits=RequestLimits(requests_per_second=requests_per_second, max_connections=max_connections),
             faults=self._faults,
-            log=self._log,
+            requests=self._requests,
             latency=latency,
+            list_latency=latency if list_latency is None else list_latency,
         )
         self._server: _Server | None = None
 
@@ -81,26 +86,26 @@ class Sandbox:
 
     def start(self) -> None:
         """
-        Serve the API, on the same port as before if it was stopped in between.
+        Start the server, after a :meth:`stop` on the same port as before.
 
-        :raises OSError: if the port is taken
-        :raises RuntimeError: if it is being served already
+        :raises OSError: if the port is in use
+        :raises RuntimeError: if the server is running
         """
         if self._server is not None:
-            raise RuntimeError(f"The sandbox is running already, at {self.url}.")
+            raise RuntimeError(f"The sandbox is already running on {self.url}.")
         listener = socket.create_server((_HOST, self._port))
         self._port = listener.getsockname()[1]
-        self._server = _Server(self._web, listener)
+        self._server = _Server(self._app, listener)
 
     def stop(self) -> None:
-        """Close the port and all connections. The opportunities are kept for another :meth:`start`."""
+        """Close the port and all connections. The account is kept for another :meth:`start`."""
         server, self._server = self._server, None
         if server is not None:
             server.stop()
 
     @property
     def port(self) -> int:
-        """The port on 127.0.0.1; 0 before the first start if none was asked for."""
+        """The port on 127.0.0.1; 0 before the first start unless a port was given."""
         return self._port
 
     @property
@@ -110,7 +115,7 @@ class Sandbox:
 
     @property
     def api_key(self) -> str:
-        """The key that may do everything."""
+        """The key with all permissions."""
         return self._keys.full
 
     @property
@@ -120,7 +125,7 @@ class Sandbox:
 
     @property
     def seatless_api_key(self) -> str:
-        """A key of a user without a CRM seat: ping and account work, opportunities do not."""
+        """A key of a user without a CRM seat, for ping and account only."""
         return self._keys.seatless
 
     @property
@@ -135,24 +140,29 @@ class Sandbox:
 
     def rotate_api_key(self, api_key: str) -> None:
         """
-        Reject the key that may do everything from now on, and accept another in its place.
+        Replace the key with all permissions; the old one is rejected from now on.
 
         :param api_key: the new key
-        :raises ValueError: if it is no key: printable ASCII without a colon
+        :raises ValueError: if it is not printable ASCII without a colon
         """
         self._keys.full = api_key
 
     @property
     def opportunities(self) -> list[dict[str, Any]]:
-        """Copies of all opportunities, as the API returns them and in its order: the newest first."""
+        """Copies of all opportunities, as the API returns them, newest first."""
         return self._account.all()
+
+    @property
+    def open_opportunity_uuids(self) -> list[str]:
+        """The UUIDs of the opportunities that are neither won nor lost, newest first."""
+        return self._account.open_uuids()
 
     def opportunity(self, uuid: str) -> dict[str, Any]:
         """
         Return a copy of an opportunity, as the API returns it.
 
         :param uuid: its UUID
-        :raises KeyError: if there is none
+        :raises KeyError: if it does not exist
         """
         return self._account.get(uuid)
 
@@ -160,8 +170,8 @@ class Sandbox:
         """
         Add an opportunity.
 
-        :param fields: fields of the API's response, kept as given, nonsense included; defaults fill the rest
-        :raises ValueError: if there is one with this ``uuid``
+        :param fields: fields of the API's response, stored without validation; defaults fill the rest
+        :raises ValueError: if the ``uuid`` exists
         :return: a copy of it
         """
         return self._account.add(fields)
@@ -171,9 +181,9 @@ class Sandbox:
         Change an opportunity.
 
         :param uuid: its UUID
-        :param fields: fields of the API's response, kept as given, nonsense included; ``updated_at`` becomes
-            the present unless given
-        :raises KeyError: if there is none
+        :param fields: fields of the API's response, stored without validation; ``updated_at`` is set to the
+            current time unless given
+        :raises KeyError: if it does not exist
         :return: a copy of it
         """
         return self._account.change(uuid, fields)
@@ -183,21 +193,21 @@ class Sandbox:
         Delete an opportunity.
 
         :param uuid: its UUID
-        :raises KeyError: if there is none
+        :raises KeyError: if it does not exist
         """
         self._account.remove(uuid)
 
     def advance(self, uuid: str, *categories: str, every: float) -> None:
         """
-        Let an opportunity move from category to category while time passes; return at once.
+        Schedule changes of an opportunity's forecast category, and return immediately.
 
-        Each step sets the category, the stage and win likelihood that go with it, and ``updated_at``.
+        Each change sets the category, its stage and win likelihood, and ``updated_at``.
 
         :param uuid: its UUID
-        :param categories: where to, in this order
-        :param every: seconds before the first step and between two
-        :raises KeyError: if there is no such opportunity
-        :raises ValueError: if ChartMogul has no such category, or the time is negative or not finite
+        :param categories: the forecast categories, in order
+        :param every: seconds before each change
+        :raises KeyError: if it does not exist
+        :raises ValueError: if a category is unknown, or ``every`` is negative or not finite
         """
         if not math.isfinite(every) or every < 0:
             raise ValueError(f"every: {every} is not a number of seconds.")
@@ -205,33 +215,33 @@ class Sandbox:
 
     def inject_fault(self, fault: Fault) -> Fault:
         """
-        Let requests fail from now on, after the faults that were added before.
+        Inject a fault into matching requests, after the faults injected before.
 
-        :param fault: how, which and how often
+        :param fault: what happens, to which requests and how often
         :return: the same
         """
         self._faults.add(fault)
         return fault
 
     def clear_faults(self) -> None:
-        """Let no request fail any more."""
+        """Remove all faults."""
         self._faults.clear()
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Copies of the latest 100,000 requests, in the order they came."""
-        return self._log.all()
+        """Copies of the latest 100,000 requests, in order of arrival."""
+        return [replace(request) for request in self._requests.copy()]
 
     def clear_requests(self) -> None:
-        """Forget the requests that came so far."""
-        self._log.clear()
+        """Clear the recorded requests."""
+        self._requests.clear()
 
 
 class _Server:
-    """One life of the server, from start to stop."""
+    """The server between a start and a stop."""
 
-    def __init__(self, application: Web, listener: socket.socket) -> None:
-        self._web = application
+    def __init__(self, app: HttpApp, listener: socket.socket) -> None:
+        self._app = app
         self._listener = listener
         self._loop = asyncio.SelectorEventLoop()
         self._stopping = asyncio.Event()
@@ -252,6 +262,6 @@ class _Server:
             self._ready.set()
 
     async def _serve(self) -> None:
-        async with self._web.served_on(self._listener):
+        async with self._app.serving(self._listener):
             self._ready.set()
             await self._stopping.wait()

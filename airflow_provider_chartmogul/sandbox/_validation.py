@@ -1,4 +1,4 @@
-"""What may stand in the body of a create or an update, and what becomes of it."""
+"""Validation of the bodies of create and update requests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
-from airflow_provider_chartmogul.sandbox import timestamps
-from airflow_provider_chartmogul.sandbox.responses import ApiError
-from airflow_provider_chartmogul.sandbox.stages import stage_named
+from airflow_provider_chartmogul.sandbox import _timestamps as timestamps
+from airflow_provider_chartmogul.sandbox._messages import ApiError
+from airflow_provider_chartmogul.sandbox._stages import get_stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_chartmogul.sandbox.account import Account, Fields
+    from airflow_provider_chartmogul.sandbox._account import Account
+    from airflow_provider_chartmogul.sandbox._opportunity_list import Fields
 
 _REQUIRED = (
     "customer_uuid",
@@ -30,48 +31,42 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
-class MalformedCustomAttributesError(Exception):
-    """``custom`` is anything else than an array of keys and values, which the API has no answer for."""
-
-
-def read_new(body: Mapping[str, Any], account: Account) -> Fields:
+def validate_new(body: Mapping[str, Any], account: Account) -> Fields:
     """
-    Return the fields of the opportunity that a create asks for.
+    Return the fields of a new opportunity.
 
-    :param body: the JSON that was sent
-    :param account: where the opportunity is to be
-    :raises ApiError: if a field is missing or unacceptable
-    :raises MalformedCustomAttributesError: if ``custom`` has a wrong shape
+    :param body: the parsed JSON of the request
+    :param account: defines the pipelines and stages
+    :raises ApiError: if a field is missing or invalid
     """
     for name in _REQUIRED:
         if body.get(name) is None:
             raise _missing(name)
     fields = {name: body[name] for name in (*_REQUIRED, *_OPTIONAL) if body.get(name) is not None}
-    return {**_from_stage(fields), **_checked(fields, account, pipeline=None)}
+    return {**_stage_defaults(fields), **_validated(fields, account, pipeline=None)}
 
 
-def read_changes(body: Mapping[str, Any], account: Account, current: Fields) -> Fields:
+def validate_changes(body: Mapping[str, Any], account: Account, current: Fields) -> Fields:
     """
-    Return the fields that an update asks to change.
+    Return the fields that an update changes.
 
-    :param body: the JSON that was sent
-    :param account: where the opportunity is
-    :param current: the opportunity as it is
-    :raises ApiError: if a field is unacceptable
-    :raises MalformedCustomAttributesError: if ``custom`` has a wrong shape
+    :param body: the parsed JSON of the request
+    :param account: defines the pipelines and stages
+    :param current: the present fields of the opportunity
+    :raises ApiError: if a field is invalid
     """
     changes = {name: body[name] for name in (*_REQUIRED[1:], *_OPTIONAL) if name in body}
     for name in _REQUIRED:
         if name in changes and changes[name] is None:
             raise _missing(name)
     given = {name: value for name, value in changes.items() if value is not None}
-    defaults = _from_stage({**current, **given})
+    defaults = _stage_defaults({**current, **given})
     reset = {name: defaults[name] for name in _OPTIONAL if name in changes}
-    return {**reset, **_checked(given, account, pipeline=current.get("pipeline"))}
+    return {**reset, **_validated(given, account, pipeline=current.get("pipeline"))}
 
 
-def _from_stage(fields: Fields) -> Fields:
-    stage = stage_named(fields.get("pipeline_stage"))
+def _stage_defaults(fields: Fields) -> Fields:
+    stage = get_stage(fields.get("pipeline_stage"))
     return {
         "type": OpportunityType.RECURRING.value,
         "forecast_category": stage.forecast_category.value,
@@ -80,15 +75,20 @@ def _from_stage(fields: Fields) -> Fields:
     }
 
 
-def _checked(fields: Fields, account: Account, *, pipeline: Any) -> Fields:
+def _validated(fields: Fields, account: Account, *, pipeline: Any) -> Fields:
     result = {name: _CHECKS[name](name, value) for name, value in fields.items()}
     pipeline = result.get("pipeline", pipeline)
-    if "pipeline" in result and not account.knows_pipeline(pipeline):
+    if "pipeline" in result and not account.has_pipeline(pipeline):
         raise ApiError(422, f'Pipeline "{pipeline}" does not exist', "pipeline")
     stage = result.get("pipeline_stage")
-    if stage is not None and not account.knows_stage(pipeline, stage):
+    if stage is not None and not account.has_stage(pipeline, stage):
         raise ApiError(422, f'Pipeline stage "{stage}" does not exist', "pipeline_stage")
     return result
+
+
+def _malformed_custom(name: str) -> ApiError:
+    # ChartMogul answered 500 with an empty body to one user; the message is the sandbox's own.
+    return ApiError(500, f'Parameter "{name}" must be an array of {{"key": ..., "value": ...}}', name)
 
 
 def _missing(name: str) -> ApiError:
@@ -152,14 +152,14 @@ def _win_likelihood(name: str, value: Any) -> int:
     return _integer(name, value)
 
 
-def _custom(_name: str, value: Any) -> dict[str, Any]:
+def _custom(name: str, value: Any) -> dict[str, Any]:
     # Written as [{"key": "seats", "value": 3}], read back as {"seats": 3}.
     if not isinstance(value, list):
-        raise MalformedCustomAttributesError
+        raise _malformed_custom(name)
     attributes = {}
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("key"), str) or "value" not in item:
-            raise MalformedCustomAttributesError
+            raise _malformed_custom(name)
         attributes[item["key"]] = item["value"]
     return attributes
 

@@ -1,4 +1,4 @@
-"""Opportunities to start with: the same for the same seed, whatever the day."""
+"""The opportunities of a new sandbox, which depend on the seed only, not on the date."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
-from airflow_provider_chartmogul.sandbox import timestamps
-from airflow_provider_chartmogul.sandbox.stages import PIPELINES, STAGES
+from airflow_provider_chartmogul.sandbox import _timestamps as timestamps
+from airflow_provider_chartmogul.sandbox._stages import PIPELINES, STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXAMPLE_OPPORTUNITY_UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
-"""The newest opportunity of a sandbox that starts with any, whatever the seed. It is open."""
+"""The newest opportunity of a sandbox, for any seed. It is open."""
 
 EXAMPLE_CUSTOMER_UUID = "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7"
 EXAMPLE_OWNER = "owner@example.com"
 
 _NEWEST = 1_710_928_550_156_000
-"""When the example was created: 2024-03-20T09:55:50.156Z, in microseconds."""
+"""Creation time of the example, 2024-03-20T09:55:50.156Z, in microseconds."""
 
-_OPEN_AT_FIRST = 10
-"""So many of the newest are neither won nor lost: a small sandbox, too, has something to wait for."""
+_NEWEST_OPEN = 10
+"""Number of the newest opportunities that are open, so that a small sandbox has some to wait for."""
 
 _MINUTE = 60_000_000
 _OWNERS = (EXAMPLE_OWNER, "ada@example.com", "grace+emea@example.com", "linus@example.com")
@@ -39,13 +39,13 @@ _ANY_STAGE = (*_OPEN_STAGES, *STAGES)
 
 def generate(seed: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """
-    Yield opportunities, the newest first, in the shape of the API's responses.
+    Yield opportunities with the fields of the API's responses, newest first.
 
-    A greater ``count`` yields the same ones and older ones after them.
+    A greater ``count`` yields the same opportunities, followed by older ones.
 
-    :param seed: chooses everything but the first, which is always the example of ChartMogul's documentation
-    :param count: how many
-    :return: pairs of the exact creation time, in microseconds since 1970, and the opportunity
+    :param seed: determines all but the first, which is the example of ChartMogul's documentation
+    :param count: number of opportunities
+    :return: pairs of the creation time, in microseconds since 1970, and the opportunity
     """
     if count < 1:
         return
@@ -60,7 +60,7 @@ def generate(seed: int, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
             customers.append(customer)
         else:
             customer = _pick(random, customers)
-        stages = _OPEN_STAGES if number < _OPEN_AT_FIRST else _ANY_STAGE
+        stages = _OPEN_STAGES if number < _NEWEST_OPEN else _ANY_STAGE
         yield created, _opportunity(random, created, customer, _pick(random, stages))
 
 

@@ -1,14 +1,14 @@
-"""The sales pipelines every ChartMogul account starts with."""
+"""The pipelines and stages of a new ChartMogul account."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 
 
 class Stage(NamedTuple):
-    """What a deal takes over from its stage unless told otherwise."""
+    """The defaults that an opportunity takes from its stage."""
 
     forecast_category: ForecastCategory
     win_likelihood: int
@@ -25,7 +25,7 @@ STAGES = {
     "Closed Lost": Stage(ForecastCategory.LOST, 0),
 }
 
-STAGE_OF_CATEGORY: dict[str, str] = {
+STAGE_BY_CATEGORY: dict[str, str] = {
     ForecastCategory.PIPELINE: "Discovery",
     ForecastCategory.BEST_CASE: "Evaluation",
     ForecastCategory.COMMITTED: "Verbal Commit",
@@ -36,10 +36,20 @@ STAGE_OF_CATEGORY: dict[str, str] = {
 _UNKNOWN = Stage(ForecastCategory.PIPELINE, 0)
 
 
-def stage_named(name: object) -> Stage:
+def get_stage(name: object) -> Stage:
     """
-    Return what a deal takes over from a stage.
+    Return a stage by its name.
 
-    :param name: the stage's name; one that the user of the sandbox made up counts as just begun
+    :param name: a name that is not among the default stages counts as an early stage
     """
     return STAGES.get(str(name), _UNKNOWN)
+
+
+def stage_fields(category: ForecastCategory) -> dict[str, Any]:
+    """Return the fields of an opportunity that moves to the stage of a forecast category."""
+    stage_name = STAGE_BY_CATEGORY[category]
+    return {
+        "pipeline_stage": stage_name,
+        "forecast_category": category.value,
+        "win_likelihood": STAGES[stage_name].win_likelihood,
+    }
