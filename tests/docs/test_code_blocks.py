@@ -6,6 +6,8 @@ A block in a language without a rule fails, and so does a command without one.
 
 from __future__ import annotations
 
+import argparse
+import configparser
 import json
 import os
 import re
@@ -14,11 +16,16 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # it comes with Airflow, its types do not
 from airflow.cli.cli_parser import get_parser
+from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_chartmogul import __version__
 from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
@@ -33,12 +40,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_chartmogul.sandbox import Sandbox
 
-LANGUAGES = {"python", "bash", "console", "json", "text"}
+LANGUAGES = {"python", "bash", "console", "json", "text", "ini", "yaml", "dockerfile", "requirements"}
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 TARGETS |= {f"bench-{path.stem.replace('_', '-')}" for path in REPOSITORY.glob("benchmarks/*.py")}
 VARIABLES = set(re.findall(r"^([A-Z]+) [:?]=", MAKEFILE, re.MULTILINE))
 DAG_IDS = {dag_id for block in BLOCKS for dag_id in re.findall(r'\bDAG\("(\w+)"', block.text)}
+NEWEST = "3.3.2"
+WHEEL = f"airflow_provider_chartmogul-{__version__}-py3-none-any.whl"
 SANDBOX = ["python", "-m", "airflow_provider_chartmogul.sandbox"]
 
 
@@ -153,13 +162,34 @@ def check_make(targets: list[str]) -> None:
 
 
 def check_pip(arguments: list[str]) -> None:
-    install, *packages = arguments
-    assert install == "install"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=["install", "wheel"])
+    parser.add_argument("packages", nargs="+")
+    parser.add_argument("--constraint")
+    parser.add_argument("--wheel-dir")
+    parser.add_argument("--no-cache-dir", "--no-deps", action="store_true")
+    given = parser.parse_intermixed_args(arguments)
+    for package in given.packages:
+        check_package(package)
+    if given.constraint:
+        found = re.search(r"constraints-([\d.]+)/constraints-3\.\d+\.txt$", given.constraint)
+        assert found
+        assert f"apache-airflow=={found[1]}" in given.packages
+
+
+def check_package(package: str) -> None:
+    if package.startswith("apache-airflow=="):
+        version = package.removeprefix("apache-airflow==").replace("${AIRFLOW_VERSION}", NEWEST)
+        assert (REPOSITORY / f"constraints/airflow-{version}.txt").exists()
+        return
+    if package.endswith(".whl"):
+        assert fnmatch(WHEEL, PurePosixPath(package).name)
+        return
+    found = re.fullmatch(r"(\.|airflow-provider-chartmogul==[\d.]+)(\[(\w+)\])?", package)
+    assert found, f"{package} is not this repository"
+    assert found[1] in {".", f"airflow-provider-chartmogul=={__version__}"}
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for package in packages:
-        found = re.fullmatch(r"\.(\[(\w+)\])?", package)
-        assert found, f"{package} is not this repository"
-        assert found[2] is None or found[2] in extras
+    assert found[3] is None or found[3] in extras
 
 
 def check_export(arguments: list[str]) -> None:
@@ -225,6 +255,47 @@ def test_commands_print_what_is_shown(block: Block) -> None:
     beginning, _, rest = shown.partition("...\n")
     assert not rest
     assert output_of_sandbox(shlex.split(first.removeprefix("$ "))).startswith(beginning)
+
+
+# ini: options of Airflow's configuration.
+
+
+@in_language("ini")
+def test_options_exist(block: Block) -> None:
+    options = configparser.ConfigParser()
+    options.read_string(block.text)
+    for section in options.sections():
+        for option in options[section]:
+            name = "default_capacity" if option == "capacity" and not IS_AIRFLOW_3 else option
+            assert conf.has_option(section, name), name
+
+
+# yaml: variables in a file of Docker Compose.
+
+
+@in_language("yaml")
+def test_variables_hold_connections(block: Block) -> None:
+    ((_, service),) = yaml.safe_load(block.text).items()
+    for name, value in service["environment"].items():
+        check_export([f"{name}={value}"])
+
+
+# dockerfile, requirements: packages of pip.
+
+
+@in_language("dockerfile")
+def test_images_install_the_wheel(block: Block) -> None:
+    image, copy, run = block.text.splitlines()
+    assert image.startswith("FROM ")
+    assert copy == "COPY dist/*.whl /tmp/"
+    assert run.startswith("RUN pip ")
+    check_pip(shlex.split(run)[2:])
+
+
+@in_language("requirements")
+def test_required_packages_are_this_one(block: Block) -> None:
+    for line in block.text.splitlines():
+        check_package(line)
 
 
 # text: a tree of files.
