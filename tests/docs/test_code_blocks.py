@@ -28,6 +28,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_chartmogul import __version__
 from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 from airflow_provider_chartmogul.triggers._events import _event_payload
 from tests.support.airflow_versions import IS_AIRFLOW_3
@@ -47,7 +48,13 @@ TARGETS |= {f"bench-{path.stem.replace('_', '-')}" for path in REPOSITORY.glob("
 VARIABLES = set(re.findall(r"^([A-Z]+) [:?]=", MAKEFILE, re.MULTILINE))
 DAG_IDS = {dag_id for block in BLOCKS for dag_id in re.findall(r'\bDAG\("(\w+)"', block.text)}
 NEWEST = "3.3.2"
+CUSTOMER = "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7"
 WHEEL = f"airflow_provider_chartmogul-{__version__}-py3-none-any.whl"
+OTHER_ENDPOINTS = {
+    "customers": {"entries": [{"uuid": CUSTOMER}], "cursor": "a", "has_more": False},
+    "customer_notes": {"uuid": "note_1", "entries": [{"uuid": "note_1"}], "cursor": "a", "has_more": False},
+    "metrics/mrr": {"entries": [{"date": "2025-01-31", "mrr": 30000}], "summary": {}},
+}
 SANDBOX = ["python", "-m", "airflow_provider_chartmogul.sandbox"]
 
 
@@ -83,6 +90,8 @@ def written(block: Block, folder: Path) -> Path:
 def test_dags_are_parsed_and_all_their_tasks_succeed(block: Block, sandbox: Sandbox, tmp_path: Path) -> None:
     for opportunity, category in zip(sandbox.opportunities, ("best_case", "committed", "pipeline"), strict=True):
         sandbox.set_opportunity(opportunity["uuid"], pipeline="New Business", forecast_category=category)
+    for endpoint, answer in OTHER_ENDPOINTS.items():
+        sandbox.inject_fault(Fault("body", path=f"^/v1/{endpoint}$", body=json.dumps(answer), times=None))
     path = written(block, tmp_path)
     if "airflow.sdk import" in block.text and not IS_AIRFLOW_3:
         with pytest.raises(AssertionError, match=r"airflow\.sdk"):

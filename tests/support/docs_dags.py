@@ -51,7 +51,8 @@ def run_all_tasks(path: Path, sandbox: Sandbox) -> dict[str, list[Outcome]]:
 def _map_indexes(task: Any, outcomes: dict[str, list[Outcome]]) -> list[int]:
     if not hasattr(task, "expand_input"):
         return [-1]
-    (values,) = task.expand_input.value.values()
+    expand_input = getattr(task, "op_kwargs_expand_input", None) or task.expand_input
+    (values,) = expand_input.value.values()
     if not isinstance(values, list):
         (upstream,) = outcomes[values.operator.task_id]
         values = upstream.result
