@@ -67,6 +67,7 @@ lint: $(VENV)/.lint ## check format, rules and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/actionlint
 	$(BIN)/mypy $(CHECKED)
 
 format: $(VENV)/.lint ## format the code and fix what can be fixed

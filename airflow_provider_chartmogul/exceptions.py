@@ -39,12 +39,13 @@ class ChartMogulError(Exception):
     :param retry_after: seconds that ChartMogul asks to wait before the next request, if it does
     :param may_have_acted: whether ChartMogul may have done what was asked, in this try or an earlier one,
         although no answer says so
+    :param advice: what to do about it, where that differs from the class's advice
     """
 
     transient: ClassVar[bool] = False
     """Whether the same request can succeed later without anybody changing anything."""
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
     """What a user can do about it."""
 
     def __init__(
@@ -57,6 +58,7 @@ class ChartMogulError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
         may_have_acted: bool = False,
+        advice: str | None = None,
     ) -> None:
         self.message = _EMAIL.sub("<email>", message)
         self.method = method
@@ -65,6 +67,8 @@ class ChartMogulError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
+        if advice is not None:
+            self.advice = advice
         super().__init__(self.message)
 
     @property

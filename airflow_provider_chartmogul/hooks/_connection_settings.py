@@ -21,6 +21,7 @@ DEFAULT_MAX_RETRIES = 5
 # Half of what ChartMogul allows an account, so that it stays usable for others.
 DEFAULT_MAX_CONCURRENT_REQUESTS = 10
 DEFAULT_MAX_REQUESTS_PER_SECOND = 20.0
+DEFAULT_CLOSED_POLL_ROUNDS = 10
 
 _API_KEY = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -39,6 +40,8 @@ class ConnectionSettings:
     :param max_retries: how often a failed request is sent again, at most
     :param max_concurrent_requests: how many requests of all the waits in a triggerer are under way at once, at most
     :param max_requests_per_second: how many requests all the waits in a triggerer send in a second, at most
+    :param closed_poll_rounds: in how many rounds of polling those parts of the list in which every opportunity is
+        won or lost are read once; 1: in each round
     """
 
     base_url: str
@@ -48,6 +51,7 @@ class ConnectionSettings:
     max_retries: int = DEFAULT_MAX_RETRIES
     max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
     max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
+    closed_poll_rounds: int = DEFAULT_CLOSED_POLL_ROUNDS
 
     def redact(self, text: str) -> str:
         """Take the API key, and the header made of it, out of a text that came from elsewhere."""
@@ -80,6 +84,7 @@ class ConnectionSettings:
                 max_requests_per_second=_read_number(
                     extra, "max_requests_per_second", DEFAULT_MAX_REQUESTS_PER_SECOND, minimum=0.001
                 ),
+                closed_poll_rounds=_read_integer(extra, "closed_poll_rounds", DEFAULT_CLOSED_POLL_ROUNDS, minimum=1),
             )
         except ValueError as error:
             message = f"Airflow connection {connection.conn_id!r}, {error}"

@@ -1,8 +1,10 @@
-"""How ChartMogul's lists are read to their end."""
+"""Reading a list to its end: every page, or an error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
@@ -10,50 +12,178 @@ from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseErro
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_PAGE_SIZE = 200  # the API's default and maximum
+PAGE_SIZE = 200  # the API's default and maximum
+
+_UNPAGED = re.compile(r"data_sources|metrics/.+")  # they return the whole list and take no per_page
+_NESTING = 3  # levels of objects in which paging facts are looked for
+_NOT_A_LIST = "This is not a list endpoint, or not one that pages with a cursor; use the hook's request() instead."
+_INCOMPLETE = "The rest of the list would be missing, so nothing is returned; use the hook's request() instead."
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    A page of a list.
+
+    :param entries: its entries, of any JSON type
+    :param cursor: the position of the next page; None: this is the last one
+    """
+
+    entries: list[Any]
+    cursor: str | None
+
+
+def parse_page(answer: Any, endpoint: str, pages_before: int | None = None) -> Page:
+    """
+    Read an answer as a page of a list.
+
+    The entries are ``entries``, or on older endpoints the list named like the endpoint. Paging facts stand beside it
+    or in an object such as ``meta``: ``has_more`` and ``cursor``, or ``total_pages`` and ``current_page``.
+
+    :param answer: the answer's JSON
+    :param endpoint: path below ``/v1``
+    :param pages_before: how many pages of this list were read before; None: unknown
+    :raises ChartMogulInvalidResponseError: if it is not a page, or if more follows that no cursor leads to
+    """
+    if not isinstance(answer, dict):
+        raise _error("expected a page of a list", endpoint)
+    facts = _Facts(answer, endpoint)
+    entries = _entries(answer, endpoint, is_paged=facts.is_paged)
+    return Page(entries, facts.next_cursor(pages_before))
 
 
 class CursorPaginator(Iterator[list[dict[str, Any]]]):
     """
     The pages of a list endpoint, one after the other.
 
-    A page that could not be had can be asked for again: an error does not end the iteration.
+    A page that failed can be requested again: an error does not end the iteration.
 
     :param request: sends a request, as :meth:`ChartMogulHook.request` does
     :param endpoint: path below ``/v1``
     :param params: query parameters; ``per_page`` is 200 unless given
-    :raises ChartMogulInvalidResponseError: if an answer is not a page, or its cursor does not move on
+    :raises ValueError: if the query has a ``page``
+    :raises ChartMogulInvalidResponseError: if an answer is not a page of objects, or if more follows that no cursor
+        leads to
     """
 
     def __init__(self, request: Callable[..., Any], endpoint: str, params: Mapping[str, Any] | None = None) -> None:
+        query = dict(params or {})
+        if query.get("page") is not None:
+            raise ValueError(
+                "page: ChartMogul has deprecated page numbers, and a list is read from its start to its end here; "
+                "leave it out."
+            )
         self.is_finished = False
         self._request = request
         self._endpoint = endpoint
-        self._query = {"per_page": _PAGE_SIZE, **(params or {})}
-        self._cursors = {self._query.get("cursor")}
+        self._query = query if _UNPAGED.fullmatch(endpoint) else {"per_page": PAGE_SIZE, **query}
+        self._cursors = {query.get("cursor")}
+        self._pages_read: int | None = None if query.get("cursor") else 0
 
     def __next__(self) -> list[dict[str, Any]]:
         if self.is_finished:
             raise StopIteration
-        page = self._request("GET", self._endpoint, params=self._query)
-        entries = self._entries_of(page)
-        # The last page has a cursor too, so only `has_more` says whether another one follows.
-        if not page.get("has_more"):
+        page = parse_page(self._request("GET", self._endpoint, params=self._query), self._endpoint, self._pages_read)
+        if not all(isinstance(entry, dict) for entry in page.entries):
+            raise _error("expected a page of a list of objects", self._endpoint)
+        if page.cursor is None:
             self.is_finished = True
-            return entries
-        cursor = page.get("cursor")
-        if not cursor or cursor in self._cursors:
-            raise self._error("the list does not end: has_more is true, but the cursor does not move on")
-        self._cursors.add(cursor)
-        self._query["cursor"] = cursor
-        return entries
+        elif page.cursor in self._cursors:
+            raise _error("the list does not end: its cursor does not move on", self._endpoint, _INCOMPLETE)
+        else:
+            self._cursors.add(page.cursor)
+            self._query["cursor"] = page.cursor
+        if self._pages_read is not None:
+            self._pages_read += 1
+        return page.entries
 
-    def _entries_of(self, page: Any) -> list[dict[str, Any]]:
-        """Return the only list of a page: ``entries``, or on older endpoints named like the objects in it."""
-        lists = [value for value in page.values() if isinstance(value, list)] if isinstance(page, dict) else []
-        if len(lists) != 1 or not all(isinstance(entry, dict) for entry in lists[0]):
-            raise self._error("expected a page of a list")
-        return lists[0]
 
-    def _error(self, message: str) -> ChartMogulInvalidResponseError:
-        return ChartMogulInvalidResponseError(message, method="GET", path=f"/v1/{self._endpoint}")
+def _entries(page: dict[str, Any], endpoint: str, *, is_paged: bool) -> list[Any]:
+    """Return the list of a page; lists beside it, such as ``warnings``, do not count."""
+    lists = {name: value for name, value in page.items() if isinstance(value, list)}
+    for name in ("entries", endpoint.rpartition("/")[2]):
+        if name in page:
+            if name not in lists:
+                raise _error(f"expected a page of a list, but {name} is none", endpoint)
+            return lists[name]
+    if len(lists) == 1 and is_paged:
+        return next(iter(lists.values()))
+    # A single object may hold a list too, such as the tags of a customer's attributes.
+    raise _error("expected a page of a list", endpoint)
+
+
+class _Facts:
+    """
+    The paging facts of a page, from every place where ChartMogul has been seen to put them.
+
+    :param page: the page
+    :param endpoint: path below ``/v1``, for messages
+    """
+
+    def __init__(self, page: dict[str, Any], endpoint: str) -> None:
+        self._endpoint = endpoint
+        found: dict[str, list[Any]] = {}
+        for name, value in _fields(page):
+            found.setdefault(name, []).append(value)
+        flags = found.get("has_more", [])
+        if not all(isinstance(flag, bool) for flag in flags):
+            raise _error("has_more is neither true nor false", endpoint)
+        self._has_more = any(flags) if flags else None
+        cursors = found.get("cursor", []) + found.get("next_cursor", [])
+        if not all(isinstance(cursor, str) for cursor in cursors):
+            raise _error("the cursor is not text", endpoint)
+        self._cursor: str | None = next(filter(None, cursors), None)
+        self._number = next(
+            filter(None, map(_whole_number, found.get("current_page", []) + found.get("page", []))), None
+        )
+        totals = [_whole_number(total) for total in found.get("total_pages", [])]
+        if None in totals:
+            raise _error("total_pages is not a whole number", endpoint)
+        self._total = max((total for total in totals if total is not None), default=None)
+        self._has_next = any(any(found.get(name, [])) for name in ("next", "next_page", "next_url"))
+
+    @property
+    def is_paged(self) -> bool:
+        return not (self._has_more is None and self._cursor is None and self._total is None)
+
+    def next_cursor(self, pages_before: int | None) -> str | None:
+        """Return the next page's cursor, or None if this page and those before it are the whole list."""
+        if self._has_more or (self._has_more is None and self._cursor is not None):
+            if self._cursor is None:
+                raise _error("the list does not end: has_more is true without a cursor", self._endpoint, _INCOMPLETE)
+            return self._cursor
+        number, total = self._number, self._total
+        if pages_before is not None:
+            if number is not None and number > pages_before + 1:
+                message = f"this is page {number}, and the pages before it are missing"
+                raise _error(message, self._endpoint, _INCOMPLETE)
+            # Not the page's own number: that may be 1 on all pages that cursors lead to.
+            number = pages_before + 1
+        elif number is None and self._has_more is False:
+            number = total
+        if total is not None and total > (number or 1):
+            message = f"this is page {number or 1} of {total}, and no cursor leads to the next one"
+            raise _error(message, self._endpoint, _INCOMPLETE)
+        if self._has_next:
+            raise _error("another page follows, and no cursor leads to it", self._endpoint, _INCOMPLETE)
+        return None
+
+
+def _fields(content: dict[str, Any], level: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of an object and of those in it, but for nulls."""
+    for name, value in content.items():
+        if value is not None:
+            yield name, value
+        if isinstance(value, dict) and level < _NESTING:
+            yield from _fields(value, level + 1)
+
+
+def _whole_number(value: Any) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
+
+
+def _error(message: str, endpoint: str, advice: str = _NOT_A_LIST) -> ChartMogulInvalidResponseError:
+    return ChartMogulInvalidResponseError(message, method="GET", path=f"/v1/{endpoint}", advice=advice)

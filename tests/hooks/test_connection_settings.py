@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connect
 
 KEY = "a1b2c3d4e5f6"
-NUMBERS = ["timeout", "max_retries", "max_concurrent_requests", "max_requests_per_second"]
+NUMBERS = ["timeout", "max_retries", "max_concurrent_requests", "max_requests_per_second", "closed_poll_rounds"]
 
 
 def read(**fields: Any) -> ConnectionSettings:
@@ -197,13 +197,15 @@ def test_a_bad_number_is_refused_by_field(name: str, value: Any) -> None:
         read(extra={name: value})
 
 
-@pytest.mark.parametrize("name", ["timeout", "max_concurrent_requests", "max_requests_per_second"])
+@pytest.mark.parametrize(
+    "name", ["timeout", "max_concurrent_requests", "max_requests_per_second", "closed_poll_rounds"]
+)
 def test_nothing_at_all_is_refused_where_it_would_be_the_end(name: str) -> None:
     with pytest.raises(ChartMogulConfigurationError, match=f"'crm', extra field {name}: expected a number from"):
         read(extra={name: 0})
 
 
-@pytest.mark.parametrize("name", ["max_retries", "max_concurrent_requests"])
+@pytest.mark.parametrize("name", ["max_retries", "max_concurrent_requests", "closed_poll_rounds"])
 def test_what_is_counted_must_be_whole(name: str) -> None:
     with pytest.raises(ChartMogulConfigurationError, match=f"'crm', extra field {name}: expected a whole number"):
         read(extra={name: 1.5})

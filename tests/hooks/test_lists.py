@@ -8,6 +8,7 @@ import pendulum
 import pytest
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError, ChartMogulUnavailableError
+from airflow_provider_chartmogul.hooks._paging import Page, parse_page
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 
@@ -103,16 +104,128 @@ def test_older_endpoints_name_the_rows_after_what_they_are(name: str, sandbox: S
         "{}",
         '{"entries":{}}',
         '{"entries":null,"has_more":false}',
+        '{"entries":null,"warnings":[],"has_more":false}',
         '{"entries":[5]}',
         '{"entries":[null]}',
         '{"a":[],"b":[]}',
+        '{"a":[],"b":[],"has_more":false}',
+        '{"tags":[]}',
+        '{"customers":{"tags":[]},"others":[]}',
         '{"data":"pong!"}',
     ],
 )
 def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("body", body=body))
-    with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/customers: expected a page of a list"):
+    with pytest.raises(ChartMogulInvalidResponseError, match="GET /v1/customers: expected a page of a list") as refusal:
         list(ChartMogulHook().paginate("customers"))
+    assert "This is not a list endpoint" in str(refusal.value)
+    assert "proxy" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "page"),
+    [
+        ("customers", {"entries": [{"uuid": "a"}], "warnings": [], "has_more": False}),
+        ("customers", {"warnings": [{"code": 1}], "customers": [{"uuid": "a"}]}),
+        ("data_sources", {"data_sources": [{"uuid": "a"}]}),
+        ("plan_groups/plg_1/plans", {"plans": [{"uuid": "a"}], "total_pages": 1, "current_page": 1}),
+        ("import/customers/cus_1/invoices", {"customer_uuid": "cus_1", "invoices": [{"uuid": "a"}], "total_pages": 0}),
+        ("metrics/mrr", {"entries": [{"uuid": "a"}], "summary": {"current": 5, "previous": 3, "page": "none"}}),
+        ("anything", {"rows": [{"uuid": "a"}], "has_more": False, "cursor": None}),
+        ("subscription_events", {"subscription_events": [{"uuid": "a"}], "meta": {"has_more": False, "cursor": "abc"}}),
+    ],
+)
+def test_a_list_is_found_among_the_other_fields_of_its_page(endpoint: str, page: Any, sandbox: Sandbox) -> None:
+    sandbox.inject_fault(Fault("body", body=json.dumps(page)))
+    assert list(ChartMogulHook().paginate(endpoint)) == [{"uuid": "a"}]
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "paging",
+    [
+        [{"has_more": True, "cursor": "abc"}, {"has_more": False, "cursor": "abc"}],
+        [{"cursor": "abc"}, {"cursor": None}],
+        [{"cursor": "abc"}, {}],
+        [
+            {"meta": {"page": 1, "total_pages": 2, "has_more": True, "cursor": "abc"}},
+            {"meta": {"page": 2, "total_pages": 2, "has_more": False, "cursor": "xyz"}},
+        ],
+        [
+            {"meta": {"page": 1, "total_pages": 2, "has_more": True, "cursor": "abc"}},
+            {"meta": {"page": 1, "total_pages": 2, "has_more": False, "cursor": "xyz"}},
+        ],
+        [{"has_more": False, "meta": {"paging": {"has_more": True, "cursor": "abc"}}}, {"has_more": False}],
+        [{"has_more": True, "total_pages": 2, "next_cursor": "abc"}, {"has_more": False}],
+    ],
+)
+def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, Any]], sandbox: Sandbox) -> None:
+    for number, facts in enumerate(paging):
+        sandbox.inject_fault(Fault("body", body=json.dumps({"subscription_events": [{"id": number}], **facts})))
+    assert list(ChartMogulHook().paginate("subscription_events")) == [{"id": 0}, {"id": 1}]
+    assert [request.query.get("cursor") for request in sandbox.requests] == [None, "abc"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"total_pages": 27, "current_page": 1}, "this is page 1 of 27, and no cursor leads to the next one"),
+        ({"total_pages": 27, "current_page": 2}, "this is page 2, and the pages before it are missing"),
+        ({"total_pages": 2, "current_page": 2}, "this is page 2, and the pages before it are missing"),
+        ({"total_pages": "27"}, "this is page 1 of 27"),
+        ({"total_pages": 27, "has_more": False}, "this is page 1 of 27"),
+        ({"meta": {"page": 1, "total_pages": 2}}, "this is page 1 of 2"),
+        ({"meta": {"page": 1, "total_pages": 2, "has_more": False}}, "this is page 1 of 2"),
+        ({"meta": {"paging": {"total_pages": 2}}}, "this is page 1 of 2"),
+        ({"page": 3}, "this is page 3, and the pages before it are missing"),
+        ({"total_pages": "many"}, "total_pages is not a whole number"),
+        ({"total_pages": []}, "total_pages is not a whole number"),
+        ({"next_page": 2}, "another page follows, and no cursor leads to it"),
+        ({"links": {"next": "https://api.chartmogul.com/v1/invoices?page=2"}}, "another page follows"),
+        ({"_links": {"next": {"href": "/v1/invoices?page=2"}}}, "another page follows"),
+        ({"cursor": {"next": "abc"}}, "the cursor is not text"),
+        ({"has_more": "false"}, "has_more is neither true nor false"),
+        ({"meta": {"has_more": 1}}, "has_more is neither true nor false"),
+        ({"has_more": True, "cursor": 5}, "the cursor is not text"),
+        ({"has_more": True, "meta": {"cursor": ""}}, "the list does not end: has_more is true without a cursor"),
+    ],
+)
+def test_a_page_is_not_taken_for_the_list_where_more_may_follow(facts: Any, message: str, sandbox: Sandbox) -> None:
+    sandbox.inject_fault(Fault("body", body=json.dumps({"invoices": [{"uuid": "a"}], **facts}), times=None))
+    with pytest.raises(ChartMogulInvalidResponseError, match=f"GET /v1/invoices: {message}") as refusal:
+        list(ChartMogulHook().paginate("invoices"))
+    assert "proxy" not in str(refusal.value)
+    assert len(sandbox.requests) == 1
+
+
+def test_a_list_that_is_read_from_a_cursor_may_end_at_any_page(sandbox: Sandbox) -> None:
+    for facts in ({"current_page": 3, "total_pages": 3}, {"total_pages": 3, "has_more": False}):
+        sandbox.inject_fault(Fault("body", body=json.dumps({"invoices": [{"uuid": "a"}], **facts})))
+        assert list(ChartMogulHook().paginate("invoices", {"cursor": "abc"})) == [{"uuid": "a"}]
+
+
+def test_a_page_number_in_a_query_is_refused_with_the_reason(sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="page: ChartMogul has deprecated page numbers"):
+        ChartMogulHook().pages("invoices", {"page": 2})
+    with pytest.raises(ValueError, match="page: ChartMogul has deprecated page numbers"):
+        ChartMogulHook().paginate("invoices", {"page": 0})
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("endpoint", ["data_sources", "metrics/mrr", "metrics/customer-count"])
+def test_a_list_that_does_not_page_is_not_asked_for_pages(endpoint: str, sandbox: Sandbox) -> None:
+    sandbox.inject_fault(Fault("body", body='{"entries":[{"date":"2026-01-31"}],"summary":{}}'))
+    query = {"start-date": "2026-01-01"}
+    assert list(ChartMogulHook().paginate(endpoint, query)) == [{"date": "2026-01-31"}]
+    assert sandbox.requests[0].query == query
+
+
+def test_of_pages_that_are_parsed_alone_nothing_is_known_of_those_before() -> None:
+    entries: list[Any] = [None, 5, {"uuid": 7}]
+    assert parse_page({"entries": entries, "has_more": True, "cursor": "abc"}, "opportunities") == Page(entries, "abc")
+    assert parse_page({"entries": entries, "has_more": False, "cursor": "abc"}, "opportunities") == Page(entries, None)
+    with pytest.raises(ChartMogulInvalidResponseError, match="this is page 1 of 2"):
+        parse_page({"entries": entries, "total_pages": 2}, "opportunities")
 
 
 def test_a_page_that_could_not_be_had_can_be_asked_for_again(sandbox: Sandbox, connect: Connect) -> None:
