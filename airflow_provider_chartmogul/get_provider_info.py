@@ -45,6 +45,19 @@ def get_provider_info() -> dict[str, object]:
                 "python-module": "airflow_provider_chartmogul.transfers.object_storage",
             }
         ],
+        # Airflow 2 calls assets datasets.
+        **{
+            name: [
+                {
+                    "schemes": ["chartmogul"],
+                    "handler": "airflow_provider_chartmogul.transfers._lineage.sanitize_uri",
+                    "to_openlineage_converter": (
+                        "airflow_provider_chartmogul.transfers._lineage.convert_asset_to_openlineage"
+                    ),
+                }
+            ]
+            for name in ("asset-uris", "dataset-uris")
+        },
         "connection-types": [
             {
                 "connection-type": "chartmogul",

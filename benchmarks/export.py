@@ -70,8 +70,11 @@ class Measured:
 
 
 def ours(url: str, path: Path) -> Callable[[], object]:
+    from airflow.sdk.listener import get_listener_manager
+
     from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
+    get_listener_manager()  # loads Airflow's plugins, as a task's process does before it runs the task
     connection = {"conn_type": "chartmogul", "host": url, "password": "api-key"}
     os.environ["AIRFLOW_CONN_CHARTMOGUL_DEFAULT"] = json.dumps(connection)
     operator = ChartMogulToObjectStorageOperator(task_id="export", path=str(path))

@@ -1,57 +1,61 @@
-"""How pages of JSON objects become files."""
+"""The file formats of an export."""
 
 from __future__ import annotations
 
 import datetime
 import gzip
 import json
+import re
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_chartmogul.transfers._rows import split_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pyarrow
 
-_ROWS_IN_A_ROW_GROUP = 20_000
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_to_ascii_json = json.JSONEncoder(separators=(",", ":")).encode
+    from airflow_provider_chartmogul.transfers._rows import Part, Row
+
+_ROWS_PER_ROW_GROUP = 20_000
+_INT64 = range(-(2**63), 2**63)
+_LONGEST_INTEGER = 20  # digits
+_NANOSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 
 class Writer(Protocol):
     """Writes pages to a file that it neither opens nor closes."""
 
-    def write(self, page: list[dict[str, Any]]) -> None:
-        """Write the objects of a page."""
+    def write(self, page: list[Row]) -> None:
+        """Write the rows of a page."""
 
     def finish(self) -> None:
-        """Write what is left to write."""
+        """Write whatever is buffered."""
 
 
 class JsonLinesWriter:
     """
-    One JSON object a line, as it was received, in UTF-8.
+    One JSON object a line, in ChartMogul's own words, in UTF-8.
 
     :param file: where to write to
     :param compress: whether to write gzip
     """
 
     def __init__(self, file: IO[bytes], *, compress: bool) -> None:
-        # Without time and name in its head, so that the same rows make the same file.
+        # Without time and name in its header, so that the same rows make the same file.
         self._gzip = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) if compress else None
         self._file = self._gzip or file
 
-    def write(self, page: list[dict[str, Any]]) -> None:
-        """Write the objects of a page."""
-        try:
-            lines = "".join([f"{_to_json(entry)}\n" for entry in page]).encode()
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and UTF-8 cannot
-            lines = "".join([f"{_to_ascii_json(entry)}\n" for entry in page]).encode()
-        self._file.write(lines)
+    def write(self, page: list[Row]) -> None:
+        """Write the rows of a page."""
+        self._file.write(_to_utf8("".join([f"{row.text}\n" for row in page])))
 
     def finish(self) -> None:
-        """Write what is left to write."""
+        """Write whatever is buffered."""
         if self._gzip is not None:
             self._gzip.close()
 
@@ -60,8 +64,8 @@ class OpportunityParquetWriter:
     """
     Parquet with a column for each field of an opportunity, of the same type whatever the data.
 
-    ``custom`` is JSON text, since each account has its own attributes; fields that ChartMogul may add one day are in
-    ``other_fields``, as JSON text too.
+    ``custom`` is JSON text, since each account has its own attributes; so is ``other_fields``, which holds fields that
+    are none of the columns.
 
     :param file: where to write to
     """
@@ -71,7 +75,7 @@ class OpportunityParquetWriter:
         from pyarrow.parquet import ParquetWriter
 
         text, integer = pyarrow.string(), pyarrow.int64()
-        moment = pyarrow.timestamp("ms", tz="UTC")
+        moment = pyarrow.timestamp("us", tz="UTC")
         self._pyarrow = pyarrow
         self._schema = pyarrow.schema(
             [
@@ -92,25 +96,30 @@ class OpportunityParquetWriter:
                 ("other_fields", text),
             ]
         )
-        self._known = set(self._schema.names)
+        self._readers = {
+            field.name: _read_json if field.name == "custom" else _READERS[str(field.type)]
+            for field in self._schema
+            if field.name != "other_fields"
+        }
         self._parquet = ParquetWriter(file, self._schema)
         self._batches: list[pyarrow.RecordBatch] = []
         self._rows = 0
 
-    def write(self, page: list[dict[str, Any]]) -> None:
+    def write(self, page: list[Row]) -> None:
         """
         Write the opportunities of a page.
 
-        :raises AirflowFailException: if a value is not of its column's type
+        :raises AirflowFailException: if a column cannot hold a value as it is
         """
-        columns = [self._column(field, page) for field in self._schema]
+        rows = [self._read(row) for row in page]
+        columns = [self._pyarrow.array([row.get(field.name) for row in rows], field.type) for field in self._schema]
         self._batches.append(self._pyarrow.RecordBatch.from_arrays(columns, schema=self._schema))
         self._rows += len(page)
-        if self._rows >= _ROWS_IN_A_ROW_GROUP:
+        if self._rows >= _ROWS_PER_ROW_GROUP:
             self._write_row_group()
 
     def finish(self) -> None:
-        """Write what is left to write."""
+        """Write whatever is buffered."""
         try:
             if self._rows:
                 self._write_row_group()
@@ -122,33 +131,94 @@ class OpportunityParquetWriter:
         self._batches.clear()
         self._rows = 0
 
-    def _column(self, field: pyarrow.Field, page: list[dict[str, Any]]) -> pyarrow.Array:
-        try:
-            if field.name == "other_fields":
-                values = [self._other_fields(entry) for entry in page]
-            elif field.name in _READERS:
-                read = _READERS[field.name]
-                values = [None if (value := entry.get(field.name)) is None else read(value) for entry in page]
+    def _read(self, row: Row) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        others: list[str] = []
+        for part in split_row(row):
+            if part.name not in self._readers:
+                others.append(f"{json.dumps(part.name)}:{part.text}")
+            elif part.name in values:
+                raise _not_representable(row, part.name, "is there twice")
             else:
-                values = [entry.get(field.name) for entry in page]
-            return self._pyarrow.array(values, field.type)
-        except (self._pyarrow.ArrowException, OverflowError, TypeError, ValueError) as error:
-            message = f"{field.name} is not always of the type {field.type}: {error}. Write jsonl, which has no types."
-            raise AirflowFailException(message) from error
+                try:
+                    values[part.name] = None if part.value is None else self._readers[part.name](part)
+                except ValueError as error:
+                    raise _not_representable(row, part.name, str(error)) from None
+        if values.get("uuid") is None:
+            raise _not_representable(row, "uuid", "is missing or null")
+        values["other_fields"] = _to_utf8(f"{{{','.join(others)}}}").decode() if others else None
+        return values
 
-    def _other_fields(self, entry: dict[str, Any]) -> str | None:
-        others = {name: value for name, value in entry.items() if name not in self._known}
-        return _to_json(others) if others else None
+
+def _to_utf8(json_text: str) -> bytes:
+    # Half of a surrogate pair, which UTF-8 cannot hold, becomes the escape sequence that JSON has for it.
+    return json_text.encode(errors="backslashreplace")
 
 
-def _read_moment(text: str) -> datetime.datetime:
-    moment = datetime.datetime.fromisoformat(text)
+def _not_representable(row: Row, column: str, reason: str) -> AirflowFailException:
+    return AirflowFailException(
+        f"{column} {reason}, in opportunity {row.get('uuid')!r:.80}. Parquet cannot hold that; write jsonl."
+    )
+
+
+def _read_text(part: Part) -> str:
+    if not isinstance(part.value, str):
+        raise ValueError(f"is {_json_type(part)} instead of a string")
+    try:
+        part.value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("has half of a surrogate pair, which UTF-8 cannot hold") from None
+    return part.value
+
+
+def _read_json(part: Part) -> str:
+    return _to_utf8(part.text).decode()
+
+
+def _read_integer(part: Part) -> int:
+    value = part.value
+    if isinstance(value, float):
+        with suppress(InvalidOperation):  # an exponent beyond all bounds
+            exact = Decimal(part.text)
+            if abs(exact.adjusted()) < _LONGEST_INTEGER and exact == exact.to_integral_value():
+                value = int(exact)
+    if type(value) is not int or value not in _INT64:
+        found = f"{part.text:.40}" if isinstance(value, int | float) else _json_type(part)
+        raise ValueError(f"is {found} instead of a whole number of 64 bits")
+    return value
+
+
+def _read_date(part: Part) -> datetime.date:
+    moment = _parse(part, "a date")
+    if moment.time() != datetime.time() or moment.utcoffset():
+        raise ValueError("is a time of day instead of a date")
+    return moment.date()
+
+
+def _read_moment(part: Part) -> datetime.datetime:
+    moment = _parse(part, "a moment")
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "estimated_close_date": lambda text: datetime.datetime.fromisoformat(text).date(),
-    "custom": _to_json,
-    "created_at": _read_moment,
-    "updated_at": _read_moment,
+def _parse(part: Part, kind: str) -> datetime.datetime:
+    try:
+        text = _read_text(part)
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"is not {kind} in ISO 8601") from None
+    if _NANOSECONDS.search(text):
+        raise ValueError("is more precise than a microsecond")
+    return moment
+
+
+def _json_type(part: Part) -> str:
+    names = {'"': "a string", "{": "an object", "[": "a list", "t": "a boolean", "f": "a boolean"}
+    return names.get(part.text[0], "a number")
+
+
+_READERS: dict[str, Callable[[Part], Any]] = {
+    "string": _read_text,
+    "int64": _read_integer,
+    "date32[day]": _read_date,
+    "timestamp[us, tz=UTC]": _read_moment,
 }

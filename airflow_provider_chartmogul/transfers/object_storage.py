@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
-from uuid import uuid4
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
 from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.opportunity._values import truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_chartmogul.hooks._paging import CursorPaginator
     from airflow_provider_chartmogul.transfers._formats import Writer
+    from airflow_provider_chartmogul.transfers._rows import Row
 
 _SECONDS_BETWEEN_REPORTS = 10.0
-_PART_SIZE = 8 * 1024 * 1024  # bytes that an object store is sent at once, and that wait in memory for it
 
 
 class ChartMogulToObjectStorageOperator(BaseOperator):
     """
     Write all objects of a ChartMogul list endpoint to a file or to object storage.
 
-    The file appears under its name when it is complete, in place of an older one: until then it has a temporary name
-    beside it, hidden by a leading dot. However many rows there are, a few pages are in memory at once, and the next
-    one is requested while the last one is written.
+    The file appears under its name when it is complete, and replaces an older one in one step. A few pages are in
+    memory, however many rows there are; the next page is requested while the last one is written.
 
     Returns ``{"path", "rows", "bytes", "pages"}`` to XCom.
 
-    :param path: an ``ObjectStoragePath`` or what makes one: a local path, or a URL such as
-        ``s3://aws_default@bucket/key`` with an Airflow connection before the ``@``; written as gzip if it ends in
-        ``.gz`` (templated)
-    :param endpoint: path below ``/v1`` of an endpoint that pages with a cursor, such as ``opportunities``,
-        ``customers`` or ``contacts`` (templated)
-    :param query: the endpoint's query parameters, such as filters (templated); ``params`` is Airflow's own, the
-        values that templates can use
+    :param path: an ``ObjectStoragePath``, a local path, or a URL such as ``s3://aws_default@bucket/key`` with an
+        Airflow connection before the ``@``; ``.gz`` at the end makes it gzip (templated)
+    :param endpoint: path below ``/v1`` of a list, such as ``opportunities``, ``customers`` or ``contacts`` (templated)
+    :param query: the endpoint's query parameters, such as filters, as a dict or as JSON text (templated); ``params`` is
+        Airflow's own, the values that templates can use
     :param format: ``jsonl``: one JSON object a line, as received; or, for opportunities, ``parquet``, with the same
         columns whatever the data, which needs the extra ``parquet``
+    :param page_fields: fields beside the list in each page to copy into every row, such as ``customer_uuid`` of
+        ``import/customers/{uuid}/invoices``; for ``jsonl``
     :param chartmogul_conn_id: the Airflow connection to use (templated)
     """
 
@@ -57,8 +55,9 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         *,
         path: str | ObjectStoragePath,
         endpoint: str = "opportunities",
-        query: dict[str, Any] | None = None,
-        format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  # what users expect it to be called
+        query: dict[str, Any] | str | None = None,
+        format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  # the name that users expect
+        page_fields: Sequence[str] = (),
         chartmogul_conn_id: str = ChartMogulHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -67,6 +66,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         self.endpoint = endpoint
         self.query = query
         self.format = format
+        self.page_fields = page_fields
         self.chartmogul_conn_id = chartmogul_conn_id
         self._check()
 
@@ -74,19 +74,29 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         """Write the file."""
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+        from airflow_provider_chartmogul.transfers._atomic import atomic_open, target_for
+        from airflow_provider_chartmogul.transfers._lineage import ExportLineage
+        from airflow_provider_chartmogul.transfers._prefetch import prefetch
+        from airflow_provider_chartmogul.transfers._rows import RowTextHook
+
         with fail_fast_on_permanent_errors():
             self._check()
+            query = _parse_query(self.query)
             path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(self.path)
-            _check_is_no_folder(path)
-            hook = ChartMogulHook(self.chartmogul_conn_id)
-            # Here rather than in the thread that fetches, since Airflow looks connections up for its own thread only.
+            target = target_for(path)
+            target.check()
+            hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
+            # Before a file is opened, and not in the thread that fetches pages, which has no access to Airflow.
             hook.get_conn()
         try:
-            with atomic_open(path) as file:
-                rows, pages = self._write(hook.pages(self.endpoint, self.query), file)
+            arriving = cast("Iterator[list[Row]]", prefetch(hook.pages(self.endpoint, query)))
+            lineage = ExportLineage(hook, self.endpoint, path)
+            with atomic_open(target) as file:
+                rows, pages = self._write(arriving, file)
                 size = file.tell()
         finally:
             hook.close()
+        lineage.report()
         self.log.info("Wrote %d rows, %d bytes, to %s.", rows, size, path)
         return {"path": str(self.path), "rows": rows, "bytes": size, "pages": pages}
 
@@ -97,15 +107,21 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             raise ValueError(f"format: parquet is for opportunities only; write {self.endpoint} as jsonl.")
         if self.format == "parquet" and str(self.path).endswith(".gz"):
             raise ValueError("path: Parquet is compressed in itself; leave out .gz.")
+        if self.format == "parquet" and self.page_fields:
+            raise ValueError("page_fields: opportunities need none; leave it out.")
+        if isinstance(self.page_fields, str):
+            raise ValueError(f"page_fields: expected a list of names, not {self.page_fields!r}.")
+        if not is_templated(self.query):
+            _parse_query(self.query)
         if str(self.path).endswith("/"):
             raise ValueError("path: expected the name of a file, not of a folder.")
 
-    def _write(self, pages: CursorPaginator, file: IO[bytes]) -> tuple[int, int]:
+    def _write(self, pages: Iterator[list[Row]], file: IO[bytes]) -> tuple[int, int]:
         writer = self._writer(file)
         row_count = page_count = 0
         start = reported = time.monotonic()
         try:
-            for page in prefetch(pages):
+            for page in pages:
                 writer.write(page)
                 row_count += len(page)
                 page_count += 1
@@ -133,70 +149,18 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
                 'format="parquet" needs pyarrow: pip install "airflow-provider-chartmogul[parquet]"', name=error.name
             ) from error
 
-    def _report(self, what: str, pages: int, rows: int, seconds: float) -> None:
-        self.log.info("%s: %d pages, %d rows, %.0f rows/s.", what, pages, rows, rows / max(seconds, 0.001))
+    def _report(self, scope: str, pages: int, rows: int, seconds: float) -> None:
+        self.log.info("%s: %d pages, %d rows, %.0f rows/s.", scope, pages, rows, rows / max(seconds, 0.001))
 
 
-def prefetch(pages: CursorPaginator) -> Iterator[list[dict[str, Any]]]:
-    """Yield pages, and fetch the next one meanwhile."""
-    executor = ThreadPoolExecutor(1, thread_name_prefix="chartmogul-export")
-    try:
-        upcoming = executor.submit(next, pages, None)
-        while True:
-            with fail_fast_on_permanent_errors():
-                page = upcoming.result()
-            if page is None:
-                return
-            upcoming = executor.submit(next, pages, None)
-            yield page
-    finally:
-        # Who fails to write has no use for a page, and does not wait for it.
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _check_is_no_folder(path: ObjectStoragePath) -> None:
-    if _can_rename(path.fs) and path.fs.isdir(path.path):
-        raise ValueError(f"path: {path} is a folder; expected the name of a file.")
-
-
-@contextmanager
-def atomic_open(path: ObjectStoragePath) -> Iterator[IO[bytes]]:
-    """
-    Open a file for writing under a temporary name, and give it its own name if all goes well.
-
-    Where a store can rename, that is one step. Object stores cannot: there the finished object is copied, within the
-    store and likewise in one step, and the temporary one deleted.
-    """
-    fs, final = path.fs, path.path
-    folder, separator, name = final.rpartition("/")
-    temporary = f"{folder}{separator}.{name}.{uuid4().hex}.tmp"
-    try:
-        file = fs.open(temporary, "wb", block_size=_PART_SIZE)
-    except FileNotFoundError:  # object stores have no folders, and need not be asked for them
-        fs.makedirs(folder, exist_ok=True)
-        file = fs.open(temporary, "wb", block_size=_PART_SIZE)
-    try:
-        yield file
-        file.close()
-        _rename(fs, temporary, final)
-    except BaseException:
-        with suppress(Exception):
-            file.close()
-        with suppress(Exception):
-            fs.rm_file(temporary)
-        raise
-
-
-def _can_rename(fs: Any) -> bool:
-    from fsspec import AbstractFileSystem
-
-    return type(fs).mv is not AbstractFileSystem.mv
-
-
-def _rename(fs: Any, old: str, new: str) -> None:
-    if _can_rename(fs):
-        fs.mv(old, new)
-    else:
-        # As `mv` does for all other stores; but that takes brackets in a name for a pattern.
-        fs.cp_file(old, new)
-        fs.rm_file(old)
+def _parse_query(query: object) -> dict[str, Any] | None:
+    parsed = query
+    if isinstance(query, str):
+        with suppress(ValueError):
+            parsed = json.loads(query)
+    if parsed is None or isinstance(parsed, dict):
+        return parsed
+    raise ValueError(
+        f"query: expected a dict or a JSON object as text, not {truncated_repr(query)}. "
+        "In a template, {{ params.query | tojson }} renders one."
+    )

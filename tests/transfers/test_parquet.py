@@ -30,8 +30,8 @@ COLUMNS = {
     "forecast_category": "string",
     "win_likelihood": "int64",
     "custom": "string",
-    "created_at": "timestamp[ms, tz=UTC]",
-    "updated_at": "timestamp[ms, tz=UTC]",
+    "created_at": "timestamp[us, tz=UTC]",
+    "updated_at": "timestamp[us, tz=UTC]",
     "other_fields": "string",
 }
 
@@ -88,13 +88,15 @@ def test_the_schema_is_the_same_whatever_the_data(sandbox: Sandbox, path: Path) 
 
 def test_a_value_of_another_type_fails_without_retry_and_names_its_column(sandbox: Sandbox, path: Path) -> None:
     sandbox.add_opportunity(amount_in_cents="a lot")
-    with pytest.raises(AirflowFailException, match="amount_in_cents is not always of the type int64"):
+    with pytest.raises(
+        AirflowFailException, match="amount_in_cents is a string instead of a whole number of 64 bits, in opportunity"
+    ):
         export(path)
     assert list(path.parent.iterdir()) == []
 
 
 def test_many_rows_become_several_row_groups(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_ROWS_IN_A_ROW_GROUP", 400)
+    monkeypatch.setattr(formats, "_ROWS_PER_ROW_GROUP", 400)
     with Sandbox(opportunities=1000) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
         export(path)
