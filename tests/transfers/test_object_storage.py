@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from airflow_provider_chartmogul.transfers._rows import Row
     from tests.conftest import Logs
 
 PATIENCE = 30.0
@@ -138,7 +139,7 @@ def test_what_exists_throughout_is_there_once_whatever_happens_meanwhile(
     original = JsonLinesWriter.write
     written = 0
 
-    def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
+    def write(writer: JsonLinesWriter, page: list[Row]) -> None:
         nonlocal written
         original(writer, page)
         account.add_opportunity(pipeline_stage="Evaluation")
@@ -176,7 +177,7 @@ def test_the_next_page_is_requested_while_the_last_one_is_written(
     requests_at_writes: list[int] = []
     original = JsonLinesWriter.write
 
-    def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
+    def write(writer: JsonLinesWriter, page: list[Row]) -> None:
         wanted = min(len(requests_at_writes) + 2, 5)
         give_up = time.monotonic() + PATIENCE
         while len(account.requests) < wanted and time.monotonic() < give_up:
@@ -204,7 +205,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
     (tmp_path / "o.jsonl").write_text("old")
     original = JsonLinesWriter.write
 
-    def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
+    def write(writer: JsonLinesWriter, page: list[Row]) -> None:
         account.inject_fault(fault)
         original(writer, page)
 
@@ -220,7 +221,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(
 def test_when_writing_ends_early_nothing_is_left_and_the_task_keeps_its_retries(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(_writer: JsonLinesWriter, _page: list[dict[str, Any]]) -> None:
+    def write(_writer: JsonLinesWriter, _page: list[Row]) -> None:
         assert len(list(tmp_path.iterdir())) == 1
         raise error
 

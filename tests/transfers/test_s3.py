@@ -21,6 +21,8 @@ from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObj
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_chartmogul.transfers._rows import Row
+
 BUCKET = "warehouse"
 
 
@@ -110,7 +112,7 @@ def test_an_object_of_several_parts_appears_complete(
     seen: list[list[str]] = []
     original = JsonLinesWriter.write
 
-    def write(writer: JsonLinesWriter, page: list[dict[str, Any]]) -> None:
+    def write(writer: JsonLinesWriter, page: list[Row]) -> None:
         original(writer, page)
         if len(page) < 200:
             seen.append(keys(bucket))
