@@ -27,7 +27,7 @@ demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 	@$(BIN)/python -m scripts.demo
 
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
-	@$(BIN)/python -m scripts.local_airflow --port $(PORT)
+	@$(BIN)/python -m scripts.airflow_with_sandbox --port $(PORT)
 
 # Four at once on any machine: what the tests do most is wait.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
@@ -89,7 +89,7 @@ $(VENV)/.base: pyproject.toml $(CONSTRAINTS)
 	@scripts/create_venv $(VENV) $(PYTHON)
 	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV); this takes a minute ..."
 	@$(PIP_INSTALL) --upgrade pip
-	@$(PIP_INSTALL) --editable '.[sandbox]'
+	@$(PIP_INSTALL) --editable '.[sandbox,parquet]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base

@@ -14,7 +14,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from scripts.isolation import REPOSITORY, airflow_environment
+from scripts.isolation import REPOSITORY, airflow_environment, write_airflow_config
 
 DIST = REPOSITORY / "dist"
 DISTRIBUTION = "airflow-provider-chartmogul"
@@ -81,7 +81,9 @@ def try_wheel(wheel: Path, constraints: str) -> None:
         python = str(Path(scratch) / "venv" / "bin" / "python")
         install = (python, "-m", "pip", "install", "--constraint", constraints)
         run(*install, str(wheel))
-        environment = airflow_environment(Path(scratch) / "airflow")
+        home = Path(scratch) / "airflow"
+        write_airflow_config(home)
+        environment = airflow_environment(home)
         imports = "; ".join(f"import {PACKAGE}.{name}" for name in DAG_FACING_MODULES)
         run(python, "-c", imports, environment=environment)
         airflow = (python, "-m", "airflow")

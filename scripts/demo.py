@@ -1,4 +1,4 @@
-"""Show example_wait_until_won at work: a real Airflow in a scratch folder, with the sandbox as ChartMogul."""
+"""Run example_wait_until_won on a real Airflow in a temporary folder, with the sandbox as ChartMogul."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from scripts.isolation import (
     airflow_command,
     airflow_environment,
     interrupt_on_signals,
-    shorten_poke_intervals,
+    write_airflow_config,
+    write_cluster_policies,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DAG_ID = "example_wait_until_won"
-SECONDS_BETWEEN_LOOKS = 2
-SECONDS_PER_CATEGORY = 4
-SECONDS_ALLOWED = 180
+POLL_INTERVAL = 2
+CATEGORY_INTERVAL = 4
+TIMEOUT = 180
 
-# A line that our own operator or sensor logged, as Airflow writes it to a console.
+# A log line of this package's operator or sensor, as Airflow prints it.
 _OUR_LOG_LINE = re.compile(
     r"\S+T(?P<time>\d\d:\d\d:\d\d)\S* +\[\w+ *\] (?P<message>.*?) +"
     r"\[(airflow\.task\.operators\.)?airflow_provider_chartmogul\.(?P<module>\w+)"
@@ -42,29 +43,30 @@ _OUR_LOG_LINE = re.compile(
 
 
 class DemoError(Exception):
-    """The demo did not show what it promises."""
+    """The demo failed."""
 
 
 class Airflow:
-    """An Airflow with its database in a scratch folder, whose complete output is kept in case of need."""
+    """An Airflow with its database in a temporary folder; its output is kept for error reports."""
 
     def __init__(self, home: Path, connection: str) -> None:
         self._database = home / "airflow.db"
+        write_airflow_config(home)
         self._environment = airflow_environment(home) | {"AIRFLOW_CONN_CHARTMOGUL_DEFAULT": connection}
         self.output: list[str] = []
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[Iterator[str]]:
         """
-        Run an ``airflow`` command; what is entered is its output, line by line.
+        Run an ``airflow`` command; entering returns its output, line by line.
 
         :raises DemoError: if it fails or takes too long
         """
         name = " ".join(("airflow", *arguments))
         self.output.append(f"$ {name}\n")
-        deadline = time.monotonic() + SECONDS_ALLOWED
+        deadline = time.monotonic() + TIMEOUT
         with Command(airflow_command(*arguments), self._environment, PIPE) as command:
-            alarm = threading.Timer(SECONDS_ALLOWED, command.send, [SIGKILL])
+            alarm = threading.Timer(TIMEOUT, command.send, [SIGKILL])
             alarm.start()
             try:
                 yield self._kept(command.lines)
@@ -72,7 +74,7 @@ class Airflow:
             finally:
                 alarm.cancel()
         if time.monotonic() > deadline:
-            raise DemoError(f"{name} took longer than {SECONDS_ALLOWED} s.")
+            raise DemoError(f"{name} took longer than {TIMEOUT} s.")
         if exit_code != 0:
             raise DemoError(f"{name} failed with exit code {exit_code}.")
 
@@ -83,28 +85,28 @@ class Airflow:
 
     def result(self, task_id: str) -> Any:
         """
-        Return what a task of the DAG returned: its XCom.
+        Return the result of a task from XCom.
 
-        :raises DemoError: if it returned nothing
+        :raises DemoError: if there is none
         """
         query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
         with closing(sqlite3.connect(self._database)) as database:
             row = database.execute(query, (DAG_ID, task_id)).fetchone()
         if row is None:
-            raise DemoError(f"The task {task_id} returned nothing.")
+            raise DemoError(f"The task {task_id} has no result in XCom.")
         return json.loads(row[0])
 
 
 def say(text: str = "") -> None:
-    """Print at once, also into a pipe."""
+    """Print without buffering."""
     print(text, flush=True)
 
 
 def show(airflow: Airflow, sandbox: Sandbox) -> None:
     """
-    Run the DAG, move the opportunity while the sensor waits, and tell what happens.
+    Run the DAG, advance the opportunity while the sensor waits, and print the progress.
 
-    :raises DemoError: if anything is not as it should be
+    :raises DemoError: if the outcome is not as expected
     """
     say("\n1. A fresh Airflow database")
     with airflow.running("db", "migrate") as lines:
@@ -120,37 +122,37 @@ def show(airflow: Airflow, sandbox: Sandbox) -> None:
             if pulled is None and found["module"] == "sensors":
                 pulled = airflow.result("retrieve_opportunity")
                 say("\n" + indent(json.dumps(pulled, indent=2), " " * 5))
-                say(f"\n   Task wait_until_won, which looks every {SECONDS_BETWEEN_LOOKS} s in this demo;")
-                say("   meanwhile the sandbox moves the opportunity on")
-                sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "won", every=SECONDS_PER_CATEGORY)
+                say(f"\n   Task wait_until_won, polling every {POLL_INTERVAL} s in this demo,")
+                say("   while the sandbox advances the opportunity")
+                sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "won", every=CATEGORY_INTERVAL)
             say(f"     {found['time']}  {found['message']}")
     if pulled is None:
-        raise DemoError("The sensor never looked at the opportunity.")
+        raise DemoError("The sensor never polled the opportunity.")
     awaited, announced = airflow.result("wait_until_won"), airflow.result("announce")
     say("\n   Task announce, which uses the typed view of the JSON")
     say(f"     {announced}")
 
     changed = {key for key in awaited if awaited[key] != pulled.get(key)}
     if pulled["forecast_category"] != "best_case" or awaited["forecast_category"] != "won":
-        raise DemoError(f"Expected best_case to become won; these fields changed: {sorted(changed)}.")
+        raise DemoError(f"Expected a change from best_case to won; the changed fields are {sorted(changed)}.")
     if awaited != sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID):
-        raise DemoError("The sensor's result is not the JSON that the sandbox holds.")
+        raise DemoError("The sensor's result differs from the opportunity in the sandbox.")
     if "won" not in announced:
-        raise DemoError(f"The last task says {announced!r}.")
+        raise DemoError(f"The last task returned {announced!r}.")
 
 
 def demonstrate() -> None:
     """
-    Prepare a scratch folder and a sandbox, and show the DAG, or all that Airflow said if that fails.
+    Run the demo in a temporary folder; print Airflow's complete output if it fails.
 
-    :raises DemoError: if anything is not as it should be
+    :raises DemoError: if the outcome is not as expected
     """
     with tempfile.TemporaryDirectory(prefix="chartmogul-demo-") as scratch, Sandbox() as sandbox:
         home = Path(scratch)
-        shorten_poke_intervals(home, SECONDS_BETWEEN_LOOKS)
+        write_cluster_policies(home, poll_interval=POLL_INTERVAL)
         airflow = Airflow(home, sandbox.connection_json)
-        say(f"This runs example_dags/{DAG_ID}.py on Airflow {version('apache-airflow')} in a scratch folder.")
-        say(f"The sandbox, at {sandbox.url}, stands in for ChartMogul.")
+        say(f"This runs example_dags/{DAG_ID}.py on Airflow {version('apache-airflow')} in a temporary folder.")
+        say(f"The sandbox on {sandbox.url} replaces ChartMogul.")
         try:
             show(airflow, sandbox)
         except Exception:
@@ -171,7 +173,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\nInterrupted.")
         return 130
-    say(f"\nDone in {time.monotonic() - started:.0f} s. To click around in a complete Airflow: make airflow")
+    say(f"\nDone in {time.monotonic() - started:.0f} s. For a complete Airflow with its web page: make airflow")
     return 0
 
 

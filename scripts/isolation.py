@@ -1,4 +1,4 @@
-"""Run Airflow commands that take nothing from the user's environment and leave nothing behind."""
+"""Run Airflow commands isolated from the user's environment."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
+from configparser import ConfigParser
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Everything else stays out: AIRFLOW__*, AIRFLOW_CONN_*, PYTHONPATH, HTTP_PROXY, ...
+# All other variables are left out: AIRFLOW__*, AIRFLOW_CONN_*, PYTHONPATH, HTTP_PROXY, ...
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 
-_POLL_INTERVAL_POLICY = """\
-# Cluster policies: Airflow calls them for every task and every DAG it loads.
+_CLUSTER_POLICIES = """\
+# Airflow applies these policies to each task and DAG that it loads.
+PAUSE_SCHEDULED = {pause_scheduled}
+
+
 def task_policy(task):
     if hasattr(task, "poke_interval"):
         task.poke_interval = {seconds}
+    elif hasattr(getattr(task, "operator_class", None), "poke"):  # a mapped sensor
+        task.partial_kwargs["poke_interval"] = {seconds}
 
 
 def dag_policy(dag):
+    if PAUSE_SCHEDULED and isinstance(dag.schedule, str):
+        dag.is_paused_upon_creation = True
     assets = getattr(dag.timetable, "asset_condition", None)
     for asset in getattr(assets, "objects", ()):
         for watcher in getattr(asset, "watchers", ()):
@@ -39,27 +47,47 @@ def dag_policy(dag):
 """
 
 
-def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
+def airflow_environment(home: Path) -> dict[str, str]:
     """
-    Return the environment of an Airflow that lives in a folder of its own and runs our example DAGs.
+    Return the environment variables of an Airflow in a folder of its own.
 
-    :param home: becomes ``AIRFLOW_HOME``; the SQLite database and the logs end up here
-    :param settings: Airflow options by the names that environment variables give them, ``SECTION__KEY``
+    :param home: the ``AIRFLOW_HOME``
     """
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return environment | {
+        "AIRFLOW_HOME": str(home),
+        # On macOS, looking up proxies kills forked processes. Only loopback is reached anyway.
+        "NO_PROXY": "*",
+        "PYTHONSAFEPATH": "1",  # no airflow_local_settings.py or the like from the working directory
+    }
+
+
+def write_airflow_config(home: Path, **settings: str) -> None:
+    """
+    Write the ``airflow.cfg`` of an Airflow that runs the example DAGs.
+
+    In a file rather than in variables, so that commands in another terminal need ``AIRFLOW_HOME`` only.
+
+    :param home: the ``AIRFLOW_HOME``, which also receives the SQLite database and the logs
+    :param settings: Airflow options, named as in environment variables: ``SECTION__KEY``
+    """
     options = {
         "CORE__DAGS_FOLDER": str(REPOSITORY / "example_dags"),
         "CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "CORE__LOAD_EXAMPLES": "False",
         **settings,
     }
-    return environment | {
-        "AIRFLOW_HOME": str(home),
-        # On macOS looking proxies up kills forked processes; there is nothing but loopback to reach anyway.
-        "NO_PROXY": "*",
-        "PYTHONSAFEPATH": "1",  # no airflow_local_settings.py or the like from where the command is run
-        **{f"AIRFLOW__{name}": value for name, value in options.items()},
-    }
+    config = ConfigParser(interpolation=None)
+    for name, value in options.items():
+        section, _, key = name.lower().partition("__")
+        if not config.has_section(section):
+            config.add_section(section)
+        config.set(section, key, value.replace("%", "%%"))
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "airflow.cfg"
+    file.touch(mode=0o600)
+    with file.open("w") as stream:
+        config.write(stream)
 
 
 def airflow_command(*arguments: str) -> list[str]:
@@ -67,20 +95,22 @@ def airflow_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def shorten_poke_intervals(home: Path, seconds: float) -> None:
+def write_cluster_policies(home: Path, *, poll_interval: float, pause_scheduled: bool = False) -> None:
     """
-    Let every sensor and asset watcher of this Airflow look often, so that the example DAGs can say what is sensible.
+    Shorten the intervals of all sensors and asset watchers, so that the example DAGs can keep realistic ones.
 
     :param home: the ``AIRFLOW_HOME``
-    :param seconds: the interval between two looks
+    :param poll_interval: seconds between two polls
+    :param pause_scheduled: whether new DAGs with a cron schedule are paused
     """
     config = home / "config"
     config.mkdir(parents=True, exist_ok=True)
-    (config / "airflow_local_settings.py").write_text(_POLL_INTERVAL_POLICY.format(seconds=seconds))
+    policies = _CLUSTER_POLICIES.format(seconds=poll_interval, pause_scheduled=pause_scheduled)
+    (config / "airflow_local_settings.py").write_text(policies)
 
 
 def interrupt_on_signals() -> None:
-    """Turn the first Ctrl-C, TERM or hang-up into a KeyboardInterrupt; ignore more while we clean up."""
+    """Raise KeyboardInterrupt on the first SIGINT, SIGTERM or SIGHUP; ignore further ones during the cleanup."""
     stop_signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -94,13 +124,13 @@ def interrupt_on_signals() -> None:
 
 class Command:
     """
-    A running command and all the processes it starts; leaving its context ends them all.
+    A running command with all processes that it starts; leaving the context ends them all.
 
-    They are told by their session. Their process group would not do: Airflow gives each task one of its own.
+    They are identified by their session, since Airflow gives each task a process group of its own.
 
     :param arguments: the command line
-    :param environment: all of its environment variables
-    :param output: where stdout and stderr go: an open file, or ``PIPE`` to read them from ``lines``
+    :param environment: its environment variables
+    :param output: receives stdout and stderr: an open file, or ``PIPE`` to read them from ``lines``
     """
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str], output: IO[str] | int) -> None:
@@ -123,9 +153,9 @@ class Command:
 
     @property
     def lines(self) -> IO[str]:
-        """What the command writes, line by line, if ``output`` is a pipe."""
+        """The output, line by line, if ``output`` is a pipe."""
         if self._process.stdout is None:
-            raise ValueError("The output of this command goes elsewhere.")
+            raise ValueError("The output of this command is not a pipe.")
         return self._process.stdout
 
     def exit_code(self) -> int | None:
@@ -137,7 +167,7 @@ class Command:
         return self._process.wait()
 
     def is_alive(self) -> bool:
-        """Tell whether any of its processes is running."""
+        """Return whether any of its processes is running."""
         return self.exit_code() is None or bool(self._pids())
 
     def send(self, number: signal.Signals) -> None:
@@ -159,9 +189,9 @@ class Command:
 
 def stop_all(commands: Iterable[Command], grace: float = 5.0) -> None:
     """
-    End commands with all their processes, by force where asking does not help.
+    End commands with all their processes: SIGTERM first, then SIGKILL.
 
-    :param grace: how long, in seconds, they may take to end by themselves
+    :param grace: seconds before SIGKILL
     """
     alive = list(commands)
     for number in (signal.SIGTERM, signal.SIGKILL):

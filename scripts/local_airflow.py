@@ -1,8 +1,7 @@
-"""Run a complete Airflow on this machine: API server and web page, scheduler, DAG processor, triggerer."""
+"""Run a complete Airflow on this machine: API server with web page, scheduler, DAG processor, triggerer."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -11,22 +10,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import requests
 
-from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
 from scripts.isolation import (
-    REPOSITORY,
     Command,
     airflow_command,
     airflow_environment,
-    interrupt_on_signals,
-    shorten_poke_intervals,
     stop_all,
+    write_airflow_config,
+    write_cluster_policies,
 )
 
 if TYPE_CHECKING:
@@ -34,42 +29,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS_UNTIL_HEALTHY = 120
-SECONDS_BETWEEN_LOOKS = 10
-SECONDS_PER_CATEGORY = 20
-CATEGORIES = ("committed", "won", "best_case")
 LINES_OF_LOG_SHOWN = 30
-
-WELCOME = f"""
-Airflow        {{airflow.url}}
-Sandbox        {{sandbox.url}}, ChartMogul's API for the connection chartmogul_default
-Component logs {{airflow.logs}}
-
-Trigger the DAG example_wait_until_won: its task wait_until_won ends once the opportunity is won. A finished
-task has the JSON under Storage and a link to the customer under Details. To keep you from waiting, the
-sandbox moves that opportunity on every {SECONDS_PER_CATEGORY} s (best_case, committed, won, best_case, ...),
-and sensors and watchers look every {SECONDS_BETWEEN_LOOKS} s.
-"""
 
 
 class LocalAirflowError(Exception):
-    """Airflow did not start or did not keep running; the message says what to look at."""
+    """Airflow did not start, or a component ended."""
 
 
 class LocalAirflow:
     """
     A complete Airflow on loopback, with SQLite and no login; a context manager.
 
-    Entering wipes the folder, starts the components and waits until all of them are healthy. Leaving ends all
-    of their processes and keeps the folder, whose ``logs`` tell what happened.
+    Entering clears the folder, starts the components and waits until they are healthy. Leaving ends their
+    processes and keeps the folder with the ``logs``.
 
-    :param home: the ``AIRFLOW_HOME``, which is wiped
-    :param port: of the web page and the REST API; 0 for any free one
+    :param home: the ``AIRFLOW_HOME``, which is cleared
+    :param port: of the web page and the REST API; 0 for any free port
     :param connections: the Airflow connections to store, as JSON by connection id
-    :param poke_interval: seconds between two looks of every sensor and asset watcher; None: what the DAGs say
-    :param settings: more Airflow options by the names that environment variables give them, ``SECTION__KEY``
+    :param poke_interval: seconds between two polls of each sensor and asset watcher; None for those of the DAGs
+    :param pause_scheduled: whether new DAGs with a cron schedule are paused
+    :param settings: more Airflow options, named as in environment variables: ``SECTION__KEY``
     """
 
-    # The one that serves the REST API comes first.
+    # The REST API's server comes first.
     _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "api-server": ("api-server",),
         # Their log servers would listen on all interfaces. The API server reads the log files itself.
@@ -87,6 +69,7 @@ class LocalAirflow:
         port: int = 0,
         connections: Mapping[str, str] | None = None,
         poke_interval: float | None = None,
+        pause_scheduled: bool = False,
         **settings: str,
     ) -> None:
         port = port or free_port()
@@ -96,13 +79,15 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{port}"
         self._connections = connections or {}
         self._poke_interval = poke_interval
+        self._pause_scheduled = pause_scheduled
         defaults = {
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__PARALLELISM": "4",
             "CORE__TEST_CONNECTION": "Enabled",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         }
-        self._environment = airflow_environment(self.home, **{**defaults, **self._server_settings(), **settings})
+        self._settings = {**defaults, **self._server_settings(), **settings}
+        self._environment = airflow_environment(self.home)
         self._running: dict[str, Command] = {}
         self._stack = contextlib.ExitStack()
         self._session = requests.Session()
@@ -111,8 +96,11 @@ class LocalAirflow:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self._claim_home(stack)
+            write_airflow_config(self.home, **self._settings)
             if self._poke_interval is not None:
-                shorten_poke_intervals(self.home, self._poke_interval)
+                write_cluster_policies(
+                    self.home, poll_interval=self._poke_interval, pause_scheduled=self._pause_scheduled
+                )
             self._run_once("db", "migrate")
             self._store_connections()
             stack.callback(lambda: stop_all(self._running.values()))
@@ -128,20 +116,20 @@ class LocalAirflow:
 
     def api(self, method: str, path: str, json: Any = None) -> Any:
         """
-        Send a request to Airflow's REST API and return the JSON it answers.
+        Send a request to Airflow's REST API and return the JSON of the response.
 
         :param method: the HTTP method
-        :param path: what follows ``/api/v2/``, such as ``dags/example_wait_until_won/dagRuns``
+        :param path: below ``/api/v2/``, such as ``dags/example_wait_until_won/dagRuns``
         :param json: the request body
-        :raises requests.HTTPError: if Airflow answers with an error
+        :raises requests.HTTPError: if the response is an error
         """
         return self._send(method, f"{self._api_path}/{path}", json)
 
     def cli(self, *arguments: str) -> str:
         """
-        Run an ``airflow`` command and return what it prints.
+        Run an ``airflow`` command and return its standard output.
 
-        :raises LocalAirflowError: if it fails, with all it said
+        :raises LocalAirflowError: if it fails, with its output
         """
         command = airflow_command(*arguments)
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
@@ -151,7 +139,7 @@ class LocalAirflow:
 
     def check(self) -> None:
         """
-        Make sure that all components are running.
+        Check that all components are running.
 
         :raises LocalAirflowError: if one has ended, with the end of its log
         """
@@ -161,7 +149,7 @@ class LocalAirflow:
 
     def start(self, component: str) -> None:
         """
-        Start a component, at first or after it was killed.
+        Start a component.
 
         :param component: ``api-server``, ``scheduler``, ``dag-processor`` or ``triggerer``
         """
@@ -170,20 +158,21 @@ class LocalAirflow:
 
     def kill(self, component: str) -> None:
         """
-        End a component and its processes at once, as a crash does.
+        Kill a component and its processes, as in a crash.
 
         :param component: as for :meth:`start`
         """
-        # One of them may be starting another meanwhile.
+        # A process may start another meanwhile.
         while self._running[component].is_alive():
             self._running[component].send(signal.SIGKILL)
 
     def _server_settings(self) -> dict[str, str]:
-        """Return the options that let everyone on this machine, and nobody else, use the web page and the REST API."""
+        """Return the options that open the web page and the REST API to this machine only, without login."""
         return {
             "API__BASE_URL": self.url,
             "API__HOST": "127.0.0.1",
             "API__PORT": str(self.port),
+            "API__SECRET_KEY": secrets.token_hex(16),
             "API_AUTH__JWT_SECRET": secrets.token_hex(64),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -204,7 +193,7 @@ class LocalAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         lock_file = self.home / "lock"
         if any(self.home.iterdir()) and not lock_file.exists():
-            raise LocalAirflowError(f"{self.home} holds other things, which would be deleted.")
+            raise LocalAirflowError(f"{self.home} contains files of something else, which would be deleted.")
         lock = stack.enter_context(lock_file.open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -263,44 +252,7 @@ class LocalAirflow:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on just now."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def main() -> int:
-    """Run Airflow and the sandbox until Ctrl-C, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="of the web page (default: %(default)s)")
-    port = parser.parse_args().port
-
-    interrupt_on_signals()
-    print(f"Starting Airflow {version('apache-airflow')}, in some 20 s. Ctrl-C stops it.", flush=True)
-    try:
-        with (
-            Sandbox(opportunities=25) as sandbox,
-            LocalAirflow(
-                REPOSITORY / ".airflow",
-                port=port,
-                connections={"chartmogul_default": sandbox.connection_json},
-                poke_interval=SECONDS_BETWEEN_LOOKS,
-            ) as airflow,
-        ):
-            print(WELCOME.format(airflow=airflow, sandbox=sandbox), flush=True)
-            while True:
-                sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, *CATEGORIES, every=SECONDS_PER_CATEGORY)
-                next_round = time.monotonic() + len(CATEGORIES) * SECONDS_PER_CATEGORY
-                while time.monotonic() < next_round:
-                    airflow.check()
-                    time.sleep(0.5)
-    except KeyboardInterrupt:
-        print("\nStopped.")
-        return 0
-    except LocalAirflowError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

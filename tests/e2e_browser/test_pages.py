@@ -55,6 +55,21 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
     expect(link).to_have_attribute("href", f"https://app.chartmogul.com/#/customers/{won['customer_uuid']}")
 
 
+def test_the_test_button_works_for_a_connection_with_a_port(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox
+) -> None:
+    stored = {"connection_id": "chartmogul_with_port", "port": sandbox.port, **sandbox.connection}
+    airflow.api("POST", "connections", stored)
+    page.goto(f"{airflow.url}/connections")
+    row = page.get_by_role("row").filter(has_text="chartmogul_with_port")
+    with page.expect_response("**/connections/test") as answered:
+        row.get_by_role("button", name="Test Connection").click()
+    assert answered.value.json() == {
+        "status": True,
+        "message": "Connected to ChartMogul account 'ChartMogul Sandbox'; its opportunities are accessible.",
+    }
+
+
 def test_the_asset_shows_its_watcher(page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
     wait_until(lambda: Runs(airflow).of("example_on_opportunity_won") is not None, "the DAG is there")
     page.get_by_role("link", name="Assets", exact=True).click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scripts.isolation import REPOSITORY
@@ -35,6 +36,7 @@ class LocalAirflow2(LocalAirflow):
             "CORE__EXECUTOR": "LocalExecutor",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "WEBSERVER__BASE_URL": self.url,
+            "WEBSERVER__SECRET_KEY": secrets.token_hex(16),
             "WEBSERVER__CONFIG_FILE": str(REPOSITORY / "tests/support/webserver_config_airflow2.py"),
             "WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
             "WEBSERVER__WEB_SERVER_PORT": str(self.port),
