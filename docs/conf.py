@@ -20,9 +20,9 @@ html_theme = "alabaster"
 html_theme_options = {"description": "ChartMogul CRM in Apache Airflow", "page_width": "1100px"}
 html_copy_source = False
 myst_heading_anchors = 3
-# References to this package have to lead somewhere; Airflow's and Python's are not part of these pages.
+# References to public names of this package have to lead somewhere; others are not part of these pages.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!airflow_provider_chartmogul\.).*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!airflow_provider_chartmogul\.).*|airflow_provider_chartmogul\.(.+\.)?_.*")]
 autodoc_member_order = "bysource"
 toc_object_entries = False
 

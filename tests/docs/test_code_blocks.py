@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chartmogul.sandbox import Sandbox
 
-LANGUAGES = {"python", "bash", "console", "json", "text", "ini", "yaml", "dockerfile", "requirements"}
+LANGUAGES = {"python", "bash", "console", "json", "text", "ini", "yaml", "dockerfile"}
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 TARGETS |= {f"bench-{path.stem.replace('_', '-')}" for path in REPOSITORY.glob("benchmarks/*.py")}
@@ -289,7 +289,7 @@ def test_variables_hold_connections(block: Block) -> None:
         check_export([f"{name}={value}"])
 
 
-# dockerfile, requirements: packages of pip.
+# dockerfile: an image with the wheel.
 
 
 @in_language("dockerfile")
@@ -301,19 +301,18 @@ def test_images_install_the_wheel(block: Block) -> None:
     check_pip(shlex.split(run)[2:])
 
 
-@in_language("requirements")
-def test_required_packages_are_this_one(block: Block) -> None:
-    for line in block.text.splitlines():
-        check_package(line)
-
-
-# text: a tree of files.
+# text: a tree of files, which begins with the package, or lines of a requirements.txt.
 
 
 @in_language("text")
-def test_each_file_of_a_tree_exists(block: Block) -> None:
+def test_each_file_of_a_tree_exists_and_each_required_package_is_this_one(block: Block) -> None:
+    lines = block.text.splitlines()
+    if not lines[0].endswith("/"):
+        for line in lines:
+            check_package(line)
+        return
     folders: list[str] = []
-    for line in block.text.splitlines():
+    for line in lines:
         depth = (len(line) - len(line.lstrip())) // 2
         for name in re.split(r"  +", line.strip())[0].split():
             assert (REPOSITORY / "".join([*folders[:depth], name])).exists(), name
