@@ -81,7 +81,7 @@ dist: $(VENV)/.release ## build and check what gets published
 	$(BIN)/python -m scripts.build_dist --constraint $(CONSTRAINTS)
 
 clean: ## remove everything that make has made
-	rm -rf .venv .venv-* .nox .airflow build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .nox .airflow build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each of these files stands for packages that are installed; a change of what they depend on makes a new environment.
