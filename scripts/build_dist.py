@@ -118,6 +118,7 @@ def main() -> None:
             sdist.extractall(elsewhere, filter="data")
         (source,) = Path(elsewhere).iterdir()
         check_content(next(DIST.glob("*.whl")), source)
+        (source / "PKG-INFO").unlink()  # the new archive would hold both
         if build(source, Path(elsewhere) / "dist") != first:
             sys.exit("The archives differ from those that are built from the sdist.")
         try_sdist(source)
