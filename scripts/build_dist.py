@@ -23,7 +23,7 @@ DAG_FACING_MODULES = (
     *("hooks.chartmogul", "operators.opportunity", "sensors.opportunity", "transfers.object_storage"),
     *("triggers.opportunity", "opportunity"),
 )
-SDIST_TESTS = ("tests/docs", "tests/opportunity", "tests/sandbox")
+SDIST_TESTS = ("tests/docs/test_links.py", "tests/opportunity")
 SMOKE_TEST = "example_retrieve_opportunity"
 SANDBOX = f"""
 import signal
