@@ -24,14 +24,26 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-_EMAIL = re.compile(r"[^\s\"'<>=&?,;:()]+@[^\s\"'<>&?,;:()]+")
+# The at sign may be encoded for a URL (more than once), for JSON or for HTML. The lookbehind keeps it linear in time.
+_EMAIL = re.compile(
+    r"(?<![^\s\"'<>=&?,;:()@])[^\s\"'<>=&?,;:()@]+"
+    r"(?:@|%(?:25)*40|\\u0040|&#64;|&#x40;|&commat;)[^\s\"'<>&?,;:()]+",
+    re.IGNORECASE,
+)
+
+
+def hide_addresses(text: str) -> str:
+    """Replace the email addresses in a text, encoded or not."""
+    return _EMAIL.sub("<email>", text)
 
 
 class ChartMogulError(Exception):
     """
     The base of everything that this provider raises about ChartMogul.
 
-    :param message: what ChartMogul, or the network, said; email addresses are taken out
+    Email addresses are taken out of all texts.
+
+    :param message: the message of ChartMogul, or of the network
     :param method: HTTP method of the request that failed; None if none was sent
     :param path: path of that request, without its query
     :param status: HTTP status of the answer; None if there was none
@@ -60,11 +72,11 @@ class ChartMogulError(Exception):
         may_have_acted: bool = False,
         advice: str | None = None,
     ) -> None:
-        self.message = _EMAIL.sub("<email>", message)
+        self.message = hide_addresses(message)
         self.method = method
-        self.path = path
+        self.path = path and hide_addresses(path)
         self.status = status
-        self.param = param
+        self.param = param and hide_addresses(param)
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
         if advice is not None:

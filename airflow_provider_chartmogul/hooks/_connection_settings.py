@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import html
 import ipaddress
 import math
 import re
@@ -36,7 +38,7 @@ class ConnectionSettings:
     :param base_url: address of the API, ending in ``/v1``
     :param is_loopback: whether that address is on this machine
     :param api_key: ChartMogul API key
-    :param timeout: seconds that a request waits for the connection, and again for each part of the answer
+    :param timeout: seconds after which a request without a complete response fails
     :param max_retries: how often a failed request is sent again, at most
     :param max_concurrent_requests: how many requests of all the waits in a triggerer are under way at once, at most
     :param max_requests_per_second: how many requests all the waits in a triggerer send in a second, at most
@@ -54,9 +56,8 @@ class ConnectionSettings:
     closed_poll_rounds: int = DEFAULT_CLOSED_POLL_ROUNDS
 
     def redact(self, text: str) -> str:
-        """Take the API key, and the header made of it, out of a text that came from elsewhere."""
-        header = base64.b64encode(f"{self.api_key}:".encode()).decode()
-        return text.replace(self.api_key, "***").replace(header, "***")
+        """Take the API key, and the header made of it, out of a text that came from elsewhere, in any encoding."""
+        return _secret_pattern(self.api_key).sub("***", text)
 
     @classmethod
     def from_connection(cls, connection: Connection) -> ConnectionSettings:
@@ -91,6 +92,26 @@ class ConnectionSettings:
             raise ChartMogulConfigurationError(message) from None
 
 
+@functools.lru_cache(maxsize=16)
+def _secret_pattern(api_key: str) -> re.Pattern[str]:
+    # Base64 makes four characters of three bytes; the last ones depend on what follows the key.
+    header = base64.b64encode(api_key[: len(api_key) // 3 * 3].encode()).decode()
+    patterns = ["".join(map(_in_any_encoding, api_key))]
+    if header:
+        patterns.append("".join(map(_in_any_encoding, header)) + "[A-Za-z0-9+/_-]{0,4}(?:=|%3D)*")
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+def _in_any_encoding(character: str) -> str:
+    """Return a pattern of a character: as it is, or encoded for a URL (more than once), for JSON or for HTML."""
+    code = f"{ord(character):x}"
+    names = html.escape(character)
+    return (
+        rf"(?:\\?{re.escape(character)}|%(?:25)*{code}|\\u00{code}|\\x{code}|&#0*{ord(character)};|&#x0*{code};"
+        rf"|{re.escape(names)})"
+    )
+
+
 def _read_api_key(connection: Connection) -> str:
     api_key = (connection.password or "").strip()
     if not api_key:
@@ -114,7 +135,9 @@ def _read_base_url(connection: Connection) -> tuple[str, bool]:
     path = url.path.rstrip("/").removesuffix("/v1")
     # urlsplit leaves out line breaks and tabs, and so would make another host of two lines.
     is_well_formed = given.isprintable() and (is_ipv6 or _HOST_NAME.fullmatch(host)) and _URL_PATH.fullmatch(path)
-    if url.scheme not in ("https", "http") or url.query or url.fragment or not is_well_formed:
+    # With one slash less, as in https:/api.chartmogul.com, the scheme would be the host.
+    is_scheme = host in ("http", "https")
+    if is_scheme or url.scheme not in ("https", "http") or url.query or url.fragment or not is_well_formed:
         raise ValueError(f"host: expected an address like {DEFAULT_HOST}")
     is_loopback = _is_loopback(host)
     if url.scheme == "http" and not is_loopback:

@@ -147,7 +147,7 @@ class _Creation:
             return None
 
     def _create(self) -> dict[str, Any]:
-        retries = self._hook.retry_limit
+        retries = self._hook.max_retries
         retry = 0
         while True:
             try:

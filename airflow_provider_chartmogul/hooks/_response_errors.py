@@ -1,10 +1,11 @@
-"""The error that an error response stands for."""
+"""The errors that responses stand for."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
@@ -15,10 +16,23 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulPermissionError,
     ChartMogulRateLimitError,
     ChartMogulUnavailableError,
+    hide_addresses,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LONGEST_MESSAGE = 500
-_LONGEST_BODY = 10_000  # characters that are looked at where a body is not JSON
+_LONGEST_PARAM = 100
+_LONGEST_BODY = 65_536  # characters that are looked at where a body is not JSON
+
+_MARKUP = re.compile(r"<(?:!doctype|html|head|body|title|meta|script|style|center|div|h[1-6]|p)\b", re.IGNORECASE)
+# To their end, which may be missing where a body was cut.
+_INVISIBLE = re.compile(r"(?is)<(script|style|template)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)")
+_TAG = re.compile(r"<[^<>]*>?")
+
+_NO_MATCH = "Nothing matches the query."
+_NO_ENDPOINT = "Check the endpoint: ChartMogul has no such path, or no such object."
 
 _ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
     401: ChartMogulAuthenticationError,
@@ -31,7 +45,13 @@ _ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
 
 
 def error_from_response(
-    method: str, path: str, status: int, body: str, *, retry_after: float | None = None
+    method: str,
+    path: str,
+    status: int,
+    body: str,
+    *,
+    retry_after: float | None = None,
+    redact: Callable[[str], str] = str,
 ) -> ChartMogulError:
     """
     Make the error that fits an answer other than 2xx.
@@ -41,6 +61,7 @@ def error_from_response(
     :param status: HTTP status of the answer
     :param body: the answer's body, of any kind and length
     :param retry_after: seconds that the answer asks to wait
+    :param redact: takes secrets out of a text
     """
     if status in _ERRORS_BY_STATUS:
         error = _ERRORS_BY_STATUS[status]
@@ -52,24 +73,57 @@ def error_from_response(
         error = ChartMogulInvalidResponseError
         body = "the API promises no such answer, and redirects are not followed"
     message, param = _read_error_body(body)
+    not_found = error is ChartMogulNotFoundError
+
+    def clean(text: str, longest: int) -> str:
+        # Cut last: half a key, or half an address, would not be recognized.
+        return _shorten(redact(hide_addresses(_without_markup(text[:_LONGEST_BODY]))), longest)
+
     return error(
-        message or "no message",
+        clean(message, _LONGEST_MESSAGE) or "no message",
         method=method,
         path=path,
         status=status,
-        param=param,
+        param=param and clean(param, _LONGEST_PARAM),
         retry_after=retry_after,
         may_have_acted=status >= 500,
+        advice=_not_found_advice(path, param) if not_found else None,
     )
+
+
+def check_opportunity(answer: Any, method: str, uuid: str | None = None) -> dict[str, Any]:
+    """
+    Return the JSON of a response if it is an opportunity.
+
+    :param answer: the JSON
+    :param method: HTTP method of the request
+    :param uuid: the opportunity that it has to be; None: any
+    :raises ChartMogulInvalidResponseError: if it is not
+    """
+    is_opportunity = isinstance(answer, dict) and bool(answer.get("uuid"))
+    if is_opportunity and uuid in (None, answer["uuid"]):
+        return answer  # type: ignore[no-any-return]  # a dict
+    path = f"/v1/opportunities/{uuid}" if uuid else "/v1/opportunities"
+    if is_opportunity:
+        message = f"expected opportunity {uuid}, got another"
+        raise ChartMogulInvalidResponseError(message, method=method, path=path, may_have_acted=True)
+    message = "expected a JSON object with a uuid"
+    raise ChartMogulInvalidResponseError(message, method=method, path=path, may_have_acted=True)
+
+
+def _not_found_advice(path: str, param: str | None) -> str | None:
+    """Return the advice for a 404 that is not about the UUID in the path; None: it is."""
+    if param is not None and not re.search(r"id$", param, re.IGNORECASE):
+        return _NO_MATCH  # as recorded for a search of customers by email
+    return None if re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", path, re.IGNORECASE) else _NO_ENDPOINT
 
 
 def _read_error_body(body: str) -> tuple[str, str | None]:
     """Find message and blamed parameter in any of the shapes that ChartMogul's services use."""
     try:
-        message, param = _read_json_error(json.loads(body))
+        return _read_json_error(json.loads(body))
     except (ValueError, RecursionError):
-        message, param = _without_markup(body), None
-    return _shorten(message), param
+        return body, None
 
 
 def _read_json_error(content: Any) -> tuple[str, str | None]:
@@ -96,13 +150,12 @@ def _flatten(content: Any) -> str:
     return str(content)
 
 
-def _without_markup(body: str) -> str:
-    text = body[:_LONGEST_BODY]
-    if not text.lstrip().startswith("<"):
+def _without_markup(text: str) -> str:
+    if not _MARKUP.search(text):
         return text
-    return re.sub(r"<[^>]*>", " ", re.sub(r"(?is)<(script|style)\b.*?</\1\s*>", " ", text))
+    return html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
 
 
-def _shorten(text: str) -> str:
-    text = " ".join(text[:_LONGEST_BODY].split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 1]}…"
+def _shorten(text: str, longest: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

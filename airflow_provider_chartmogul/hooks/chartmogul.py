@@ -1,10 +1,9 @@
-"""The only place that speaks HTTP with ChartMogul."""
+"""The hook: every request to ChartMogul goes through it."""
 
 from __future__ import annotations
 
 import itertools
 import json as jsonlib
-import re
 import time
 from contextlib import closing
 from functools import cached_property
@@ -17,27 +16,25 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulInvalidResponseError,
     ChartMogulNotFoundError,
     ChartMogulPermissionError,
-    ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks._client import failed_to_connect, new_session, retry_after, root_cause
-from airflow_provider_chartmogul.hooks._response_errors import error_from_response
+from airflow_provider_chartmogul.hooks._response_errors import check_opportunity
 from airflow_provider_chartmogul.hooks._retries import backoff_delay, is_retried
 from airflow_provider_chartmogul.opportunity._requests import create_body, update_body
-from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, to_iso_date
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid
 
 if TYPE_CHECKING:
-    import datetime
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Unpack
+    from uuid import UUID
 
     import requests
 
+    from airflow_provider_chartmogul.hooks._client import Client
     from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
     from airflow_provider_chartmogul.hooks._paging import CursorPaginator
-    from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
-
-# Not compiled here, since DAG files import this module and send no request.
-_ENDPOINT = r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?(/[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?)*"
+    from airflow_provider_chartmogul.hooks._retrieve_many import Pace
+    from airflow_provider_chartmogul.opportunity import NewOpportunity, OpportunityChanges, OpportunityFilters
 
 
 class ChartMogulHook(BaseHook):
@@ -49,10 +46,11 @@ class ChartMogulHook(BaseHook):
     (default 5), and for all the waits and watchers of a triggerer together ``max_concurrent_requests`` (default 10)
     and ``max_requests_per_second`` (default 20). It is looked up when the first request is sent.
 
-    GET, PATCH, PUT and DELETE are sent again after network errors and the statuses 429, 500, 502, 503, 504,
-    520 and 524; POST only where ChartMogul cannot have acted: no connection came about, or the answer was 429.
-    Waits grow from half a second to a minute and follow ``Retry-After``; when it asks for more than a minute,
-    the error is raised at once. Redirects are not followed.
+    A request fails if its response is not complete within ``timeout``, or is larger than 32 MB. GET, PATCH, PUT and
+    DELETE are sent again after network errors and the statuses 429, 500, 502, 503, 504, 520 and 524; POST only where
+    ChartMogul cannot have acted: no connection came about, or the status was 429. Waits grow from half a second to a
+    minute and follow ``Retry-After``; if that asks for more than a minute, the error is raised immediately. Redirects
+    are not followed.
 
     Every method that sends a request raises :class:`~airflow_provider_chartmogul.exceptions.ChartMogulError`.
 
@@ -68,7 +66,7 @@ class ChartMogulHook(BaseHook):
     def __init__(self, chartmogul_conn_id: str = default_conn_name, *, max_retries: int | None = None) -> None:
         super().__init__()
         self.chartmogul_conn_id = chartmogul_conn_id
-        self.max_retries = max_retries
+        self._max_retries = max_retries
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -100,12 +98,14 @@ class ChartMogulHook(BaseHook):
 
     @cached_property
     def settings(self) -> ConnectionSettings:
-        """What the Airflow connection says, looked up at first use."""
-        return self._look_up_settings()
+        """The settings of the Airflow connection, loaded at first use."""
+        return self._load_settings()
 
     @cached_property
-    def _session(self) -> requests.Session:
-        return new_session(self.settings)
+    def _client(self) -> Client:
+        from airflow_provider_chartmogul.hooks._client import Client
+
+        return Client(self.settings)
 
     @property
     def host(self) -> str:
@@ -113,9 +113,9 @@ class ChartMogulHook(BaseHook):
         return self.settings.base_url.removesuffix("/v1")
 
     @property
-    def retry_limit(self) -> int:
+    def max_retries(self) -> int:
         """How often a failed request is sent again, at most."""
-        return self.settings.max_retries if self.max_retries is None else self.max_retries
+        return self.settings.max_retries if self._max_retries is None else self._max_retries
 
     def get_conn(self) -> requests.Session:
         """
@@ -123,27 +123,29 @@ class ChartMogulHook(BaseHook):
 
         It authenticates and keeps connections alive; retries, timeouts and errors come with :meth:`request`.
         """
-        return self._session
+        return self._client.session
 
     def reconnect(self) -> ConnectionSettings:
-        """Look the connection up anew and use it from the next request on; return what it says."""
-        settings = self._look_up_settings()
-        previous = self.__dict__.get("_session")
-        # In one step: closed first, it would be opened by another thread, with the settings of before.
-        self.settings, self._session = settings, new_session(settings)
+        """Load the Airflow connection again, use it from the next request on, and return its settings."""
+        from airflow_provider_chartmogul.hooks._client import Client
+
+        settings = self._load_settings()
+        previous = self.__dict__.get("_client")
+        # First in use, then the previous one closed: other threads go on, each with a key and host that fit together.
+        self.settings, self._client = settings, Client(settings)
         if previous is not None:
             previous.close()
         return settings
 
-    def _look_up_settings(self) -> ConnectionSettings:
+    def _load_settings(self) -> ConnectionSettings:
         from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 
         return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
     def close(self) -> None:
         """Close the session; the next request opens another."""
-        if session := self.__dict__.pop("_session", None):
-            session.close()
+        if client := self.__dict__.pop("_client", None):
+            client.close()
 
     def request(
         self,
@@ -154,50 +156,63 @@ class ChartMogulHook(BaseHook):
         json: Any = None,
     ) -> Any:
         """
-        Send a request to any endpoint and return the answer's JSON, parsed, or None if the answer is empty.
+        Send a request to any endpoint and return the response's JSON, parsed, or None if the response is empty.
 
         :param method: HTTP method
-        :param endpoint: path below ``/v1``, such as ``customers`` or ``customers/cus_…/attributes``
-        :param params: query parameters; those that are None are left out
+        :param endpoint: path below ``/v1``, such as ``customers`` or ``customers/cus_…/attributes``; ids in it are
+            percent-encoded where they need to be
+        :param params: query parameters; those that are None are left out, booleans become true and false, dates ISO
+            8601, and lists are joined with commas
         :param json: request body
-        :raises ValueError: if the endpoint is not a plain path
+        :raises ValueError: if the endpoint is not a plain path, or a parameter is empty
         """
-        if not re.fullmatch(_ENDPOINT, endpoint):
-            raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {endpoint[:80]!r}")
-        method = method.upper()
+        return self._request(method, endpoint, params=params, json=json)
+
+    def _request(
+        self, method: str, endpoint: str, *, params: Any = None, json: Any = None, pace: Pace | None = None
+    ) -> Any:
+        from airflow_provider_chartmogul.hooks._query import check_endpoint, encode_query
+
+        endpoint, query, method = check_endpoint(endpoint), encode_query(params), method.upper()
         body = None if json is None else jsonlib.dumps(json, allow_nan=False).encode()
         may_have_acted = False
         retry = 0
         while True:
+            if pace is not None:
+                pace.wait()
             try:
-                return self._send(method, endpoint, params, body)
+                return self._client.send(method, endpoint, query, body)
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
                 wait = backoff_delay(retry, error.retry_after)
-                if retry >= self.retry_limit or not is_retried(method, error):
+                if pace is not None:
+                    pace.on_error(error)
+                if retry >= self.max_retries or not is_retried(method, error):
                     raise
                 retry += 1
                 self.log.warning(
-                    "%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, self.retry_limit
+                    "%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, self.max_retries
                 )
             time.sleep(wait)
 
-    def pages(self, endpoint: str, params: Mapping[str, Any] | None = None) -> CursorPaginator:
+    def pages(self, endpoint: str, params: Mapping[str, Any] | str | None = None) -> CursorPaginator:
         """
-        Return the pages of a list endpoint, each requested when it is asked for.
+        Return the pages of a list endpoint, each requested when it is iterated over.
 
-        :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor
-        :param params: query parameters; ``per_page`` is 200 unless given
+        :param endpoint: path below ``/v1`` of any endpoint that pages with a cursor, or returns its list in one page
+        :param params: query parameters, as in :meth:`request`, or JSON text of them; ``per_page`` is 200 unless given
+        :raises ValueError: if the endpoint is not a plain path, if a parameter is empty, or for ``page``
         """
         from airflow_provider_chartmogul.hooks._paging import CursorPaginator
+        from airflow_provider_chartmogul.hooks._query import check_endpoint, encode_query
 
-        return CursorPaginator(self.request, endpoint, params)
+        return CursorPaginator(self.request, check_endpoint(endpoint), encode_query(params))
 
-    def paginate(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    def paginate(self, endpoint: str, params: Mapping[str, Any] | str | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list endpoint one by one; see :meth:`pages`."""
         return itertools.chain.from_iterable(self.pages(endpoint, params))
 
-    def retrieve_opportunity(self, opportunity_uuid: str) -> dict[str, Any]:
+    def retrieve_opportunity(self, opportunity_uuid: str | UUID) -> dict[str, Any]:
         """
         Return the JSON of an opportunity as ChartMogul sends it.
 
@@ -205,109 +220,61 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: if that is not a UUID
         """
         uuid = check_opportunity_uuid(opportunity_uuid)
-        opportunity = self._request_opportunity("GET", f"opportunities/{uuid}")
-        if opportunity["uuid"] != uuid:
-            raise ChartMogulInvalidResponseError(
-                f"expected opportunity {uuid}, got another", method="GET", path=f"/v1/opportunities/{uuid}"
-            )
-        return opportunity
+        return check_opportunity(self.request("GET", f"opportunities/{uuid}"), "GET", uuid)
 
-    def list_opportunities(
-        self,
-        *,
-        customer_uuid: str | None = None,
-        owner: str | None = None,
-        pipeline: str | None = None,
-        pipeline_stage: str | None = None,
-        estimated_close_date_on_or_after: datetime.date | str | None = None,
-        estimated_close_date_on_or_before: datetime.date | str | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    def retrieve_opportunities(self, opportunity_uuids: Iterable[str | UUID]) -> list[dict[str, Any]]:
+        """
+        Return the JSON of many opportunities, in the order given, at the connection's pace.
+
+        They are requested singly, and many of them also from the list, whichever is faster.
+
+        :param opportunity_uuids: the opportunities' UUIDs
+        :raises ValueError: if one is not a UUID
+        :raises ChartMogulNotFoundError: naming all that do not exist
+        """
+        from airflow_provider_chartmogul.hooks._retrieve_many import retrieve_many
+
+        uuids = [check_opportunity_uuid(uuid) for uuid in opportunity_uuids]
+        self.get_conn()  # here, since Airflow looks connections up for this thread only
+        found = retrieve_many(uuids, self._request, self.settings)
+        return [found[uuid] for uuid in uuids]
+
+    def list_opportunities(self, **filters: Unpack[OpportunityFilters]) -> Iterator[dict[str, Any]]:
         """
         Yield the opportunities that pass all given filters, newest first, as ChartMogul sends them.
 
-        :param customer_uuid: UUID of the customer, ``cus_…``
-        :param owner: email address of the owner
-        :param pipeline: name of the pipeline
-        :param pipeline_stage: name of the stage
-        :param estimated_close_date_on_or_after: a date, or a string ``YYYY-MM-DD``
-        :param estimated_close_date_on_or_before: a date, or a string ``YYYY-MM-DD``
-        :raises ValueError: if a date is neither
+        :param filters: see :class:`~airflow_provider_chartmogul.opportunity.OpportunityFilters`
+        :raises ValueError: naming every filter that is wrong, empty or unknown
         """
-        params = {
-            "customer_uuid": customer_uuid,
-            "owner": owner,
-            "pipeline": pipeline,
-            "pipeline_stage": pipeline_stage,
-        }
-        for name, date in (
-            ("estimated_close_date_on_or_after", estimated_close_date_on_or_after),
-            ("estimated_close_date_on_or_before", estimated_close_date_on_or_before),
-        ):
-            if date is not None:
-                params[name] = to_iso_date(date, name)
-        return self.paginate("opportunities", params)
+        from airflow_provider_chartmogul.hooks._query import list_query
 
-    def create_opportunity(
-        self,
-        *,
-        customer_uuid: str,
-        owner: str,
-        pipeline: str,
-        pipeline_stage: str,
-        estimated_close_date: datetime.date | str,
-        amount_in_cents: int | str,
-        currency: str,
-        type: OpportunityType | str | None = None,  # noqa: A002  # the API's name
-        forecast_category: ForecastCategory | str | None = None,
-        win_likelihood: int | str | None = None,
-        custom: Mapping[str, Any] | str | None = None,
-    ) -> dict[str, Any]:
+        return self.paginate("opportunities", list_query(filters))
+
+    def create_opportunity(self, **opportunity: Unpack[NewOpportunity]) -> dict[str, Any]:
         """
-        Create an opportunity and return its JSON as ChartMogul sends it. Optional fields that are None are not sent.
+        Create an opportunity and return its JSON as ChartMogul sends it.
 
-        When the answer is lost, the error's ``may_have_acted`` is true, and calling this again may create a second
-        one; :func:`~airflow_provider_chartmogul.hooks._create_once.create_opportunity_once` does not.
+        If the response is lost, the error's ``may_have_acted`` is true, and calling this again may create a second
+        one; ``CreateOpportunityOperator`` does not.
 
-        :param customer_uuid: UUID of the customer, ``cus_…``
-        :param owner: email address of a user with a CRM seat
-        :param pipeline: name of the pipeline
-        :param pipeline_stage: name of the stage
-        :param estimated_close_date: a date, or a string ``YYYY-MM-DD``
-        :param amount_in_cents: in the currency's smallest unit
-        :param currency: three-letter code, such as USD
-        :param type: how the amount recurs; default: ChartMogul's
-        :param forecast_category: default: that of the stage
-        :param win_likelihood: percent; default: that of the stage
-        :param custom: custom attributes by name, or a JSON object of them as text
+        :param opportunity: see :class:`~airflow_provider_chartmogul.opportunity.NewOpportunity`
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
-        fields = {
-            "customer_uuid": customer_uuid,
-            "owner": owner,
-            "pipeline": pipeline,
-            "pipeline_stage": pipeline_stage,
-            "estimated_close_date": estimated_close_date,
-            "amount_in_cents": amount_in_cents,
-            "currency": currency,
-            "type": type,
-            "forecast_category": forecast_category,
-            "win_likelihood": win_likelihood,
-            "custom": custom,
-        }
-        return self._request_opportunity("POST", "opportunities", create_body(fields))
+        return check_opportunity(self.request("POST", "opportunities", json=create_body(opportunity)), "POST")
 
-    def update_opportunity(self, opportunity_uuid: str, **changes: Any) -> dict[str, Any]:
+    def update_opportunity(self, opportunity_uuid: str | UUID, **changes: Unpack[OpportunityChanges]) -> dict[str, Any]:
         """
         Change some fields of an opportunity, leave the others, and return its JSON as ChartMogul sends it.
 
         :param opportunity_uuid: the opportunity's UUID
-        :param changes: fields as in :meth:`create_opportunity`, except ``customer_uuid``; None is sent as null
+        :param changes: see :class:`~airflow_provider_chartmogul.opportunity.OpportunityChanges`; None is sent as null
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
-        endpoint = f"opportunities/{check_opportunity_uuid(opportunity_uuid)}"
-        return self._request_opportunity("PATCH", endpoint, update_body(changes))
+        uuid = check_opportunity_uuid(opportunity_uuid)
+        answer = self.request("PATCH", f"opportunities/{uuid}", json=update_body(changes))
+        return check_opportunity(answer, "PATCH", uuid)
 
-    def delete_opportunity(self, opportunity_uuid: str) -> None:
+    def delete_opportunity(self, opportunity_uuid: str | UUID) -> None:
         """
         Delete an opportunity.
 
@@ -323,14 +290,14 @@ class ChartMogulHook(BaseHook):
                 raise
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether the connection works, in words for the person who set it up; never raises."""
+        """Return whether the connection works, and a message for the person who set it up; never raises."""
         try:
             return self._test_connection()
         except Exception as error:  # noqa: BLE001  # Airflow shows what is returned, and a traceback otherwise
             return False, str(error)
 
     def _test_connection(self) -> tuple[bool, str]:
-        # Nobody who waits for an answer on a screen wants to wait for retries.
+        # Without retries, since a person waits for the result.
         with closing(ChartMogulHook(self.chartmogul_conn_id, max_retries=0)) as hook:
             wrong_host = f"{hook.host} does not answer like ChartMogul's API. Check the connection's host."
             try:
@@ -345,56 +312,6 @@ class ChartMogulHook(BaseHook):
             except ChartMogulPermissionError as error:
                 return False, f"The API key of ChartMogul account {name!r} works, but: {error}"
             return True, f"Connected to ChartMogul account {name!r}; its opportunities are accessible."
-
-    def _request_opportunity(self, method: str, endpoint: str, json: Any = None) -> dict[str, Any]:
-        answer = self.request(method, endpoint, json=json)
-        if not isinstance(answer, dict) or not answer.get("uuid"):
-            raise ChartMogulInvalidResponseError(
-                "expected a JSON object with a uuid", method=method, path=f"/v1/{endpoint}", may_have_acted=True
-            )
-        return answer
-
-    def _send(self, method: str, endpoint: str, params: Mapping[str, Any] | None, body: bytes | None) -> Any:
-        from requests import RequestException
-        from urllib3.exceptions import HTTPError
-
-        path = f"/v1/{endpoint}"
-        settings = self.settings
-        try:
-            response = self.get_conn().request(
-                method,
-                f"{settings.base_url}/{endpoint}",
-                params=params,
-                data=body,
-                headers=None if body is None else {"Content-Type": "application/json"},
-                timeout=settings.timeout,
-                allow_redirects=False,
-            )
-        except (RequestException, HTTPError) as error:
-            # Not chained: the text of the original has the query in it, and that may hold an owner's address.
-            raise ChartMogulUnreachableError(
-                f"no answer from {self.host}: {root_cause(error)}",
-                method=method,
-                path=path,
-                may_have_acted=not failed_to_connect(error),
-            ) from None
-        if not 200 <= response.status_code < 300:
-            text = settings.redact(response.content.decode(errors="replace"))
-            raise error_from_response(method, path, response.status_code, text, retry_after=retry_after(response))
-        try:
-            return self._decode(response.content) if response.content else None
-        except (ValueError, RecursionError):
-            raise ChartMogulInvalidResponseError(
-                f"expected JSON, got {len(response.content)} bytes of {response.headers.get('Content-Type')}",
-                method=method,
-                path=path,
-                status=response.status_code,
-                may_have_acted=True,
-            ) from None
-
-    def _decode(self, content: bytes) -> Any:
-        """Parse a response body; exports override this to keep each row's text as ChartMogul wrote it."""
-        return jsonlib.loads(content)
 
 
 def _connection_type() -> dict[str, Any]:

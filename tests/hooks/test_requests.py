@@ -18,7 +18,6 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks import _client as session
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 
@@ -281,7 +280,10 @@ def test_a_proxy_is_used_beyond_this_machine_but_not_shown_the_key(
         serving = threading.Thread(target=proxy.handle_request)
         serving.start()
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
-        with pytest.raises(ChartMogulUnreachableError, match=r"no answer from https://chartmogul\.invalid: "):
+        with pytest.raises(
+            ChartMogulUnreachableError,
+            match=r"no answer from https://chartmogul\.invalid through the proxy of https_proxy: Tunnel connection failed: 502 Bad",
+        ):
             ChartMogulHook().request("GET", "ping")
         serving.join()
     (request,) = _Proxy.seen
@@ -320,17 +322,12 @@ def test_another_opportunity_than_the_one_asked_for_is_not_returned(hook: ChartM
         hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
-def test_while_a_connection_is_looked_up_anew_other_threads_go_on_with_the_session_of_before(
+def test_a_session_is_closed_only_when_its_successor_is_in_use(
     hook: ChartMogulHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = hook.get_conn()
-    seen_meanwhile = []
-
-    def new_session(settings: Any) -> Any:
-        seen_meanwhile.append(hook.get_conn())
-        return session.new_session(settings)
-
-    monkeypatch.setattr("airflow_provider_chartmogul.hooks.chartmogul.new_session", new_session)
+    in_use_at_close: list[Any] = []
+    monkeypatch.setattr(hook._client, "close", lambda: in_use_at_close.append(hook.get_conn()))
     hook.reconnect()
-    assert seen_meanwhile == [before]
+    assert in_use_at_close == [hook.get_conn()]
     assert hook.get_conn() is not before

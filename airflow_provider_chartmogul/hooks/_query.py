@@ -1,0 +1,124 @@
+"""Endpoints and query parameters as users write them, checked and put the way that ChartMogul reads them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import operator
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import unquote
+
+from airflow_provider_chartmogul.exceptions import hide_addresses
+from airflow_provider_chartmogul.opportunity import OpportunityFilters
+from airflow_provider_chartmogul.opportunity._values import to_iso_date
+
+_ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
+_ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")
+_BEFORE_ENDPOINT = re.compile(r"(?:https?://[^/?#]*)?/*(?:v1/+)?")
+
+
+def check_endpoint(endpoint: str) -> str:
+    """
+    Return a path below ``/v1`` if it is one.
+
+    Ids in it may be percent-encoded. No part of it may be ``.`` or ``..`` in any encoding, for the server or a proxy
+    would make another path of it.
+
+    :raises ValueError: if it is anything else; with the right spelling where that is known
+    """
+    if _is_plain_path(endpoint) and not endpoint.startswith("v1/"):
+        return endpoint
+    hint = "percent-encode ids in it, and give query parameters as params"
+    if isinstance(endpoint, str):
+        plain = _BEFORE_ENDPOINT.sub("", endpoint.strip(), count=1).rstrip("/")
+        if plain != endpoint and _is_plain_path(plain):
+            hint = f"write {plain}"
+    shown = hide_addresses(repr(endpoint)[:80])
+    raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {shown}; {hint}")
+
+
+def _is_plain_path(endpoint: object) -> bool:
+    if not isinstance(endpoint, str) or not _ENDPOINT.fullmatch(endpoint):
+        return False
+    decoded, encoded = endpoint, ""
+    try:
+        while decoded != encoded:
+            encoded, decoded = decoded, unquote(decoded, errors="strict")
+    except UnicodeError:
+        return False
+    parts = re.split(r"[/\\]", decoded)
+    return decoded.isprintable() and not any(part.partition(";")[0].strip() in (".", "..") for part in parts)
+
+
+def encode_query(params: Mapping[str, Any] | str | None) -> dict[str, str]:
+    """
+    Return query parameters as text: dates as ISO 8601, booleans as true and false, lists with commas.
+
+    :param params: a mapping, or a JSON object as text, as a template may render it; None stands for left out
+    :raises ValueError: if a parameter is empty, for that may mean all or none, or has no such form
+    """
+    if isinstance(params, str):
+        try:
+            params = json.loads(params)
+        except ValueError:
+            raise ValueError("query: the text is not JSON; end a template of a dict with | tojson") from None
+    if params is not None and not isinstance(params, Mapping):
+        raise ValueError(f"query: expected a dict or a JSON object, not {type(params).__name__}")
+    return {str(name): encode_value(name, value) for name, value in (params or {}).items() if value is not None}
+
+
+def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Return the query parameters that list opportunities.
+
+    :param filters: any of :class:`OpportunityFilters`; one that is None is left out
+    :raises ValueError: if one is wrong, empty or unknown
+    """
+    known = OpportunityFilters.__annotations__
+    if unknown := [str(name) for name in filters if name not in known]:
+        raise ValueError(f"{', '.join(unknown)}: unknown here; the known names are {', '.join(known)}.")
+    dates = {
+        name: to_iso_date(value, name)
+        for name, value in filters.items()
+        if name.startswith("estimated_close_date") and value is not None
+    }
+    return encode_query({**filters, **dates})
+
+
+def encode_value(name: str, value: object) -> str:
+    """Return a query parameter as text; see :func:`encode_query`."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        items = [encode_value(name, item) for item in value]
+        if any("," in item for item in items):
+            raise ValueError(f"{name}: an item with a comma, which would be read as two items")
+        text = ",".join(items)
+    else:
+        text = _encode_scalar(name, value)
+    if not text.strip():
+        raise ValueError(f"{name}: empty, which may mean all or none; leave it out, or give None, for all")
+    return text
+
+
+def _encode_scalar(name: str, value: object) -> str:
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):  # numpy's
+        return str(bool(value)).lower()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, Decimal | float) and math.isfinite(value):
+        return f"{value:f}" if isinstance(value, Decimal) else repr(float(value)).removesuffix(".0")
+    try:
+        return str(operator.index(value))  # type: ignore[arg-type]  # numpy's integers have __index__, others raise
+    except TypeError:
+        # The value is not shown: it may be somebody's address.
+        raise ValueError(
+            f"{name}: expected text, a number, true, false, a date, or a list of them, not {type(value).__name__}"
+        ) from None

@@ -1,0 +1,129 @@
+"""Retrieving many opportunities by UUID: singly and from the list at the same time, so that the faster way wins."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulNotFoundError, ChartMogulRateLimitError
+from airflow_provider_chartmogul.hooks._paging import CursorPaginator
+from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
+from airflow_provider_chartmogul.hooks._response_errors import check_opportunity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """
+    Hold requests of several threads back to the connection's pace.
+
+    :param requests_per_second: how many are sent in a second, at most
+    """
+
+    def __init__(self, requests_per_second: float) -> None:
+        self._rate_limit = RateLimit(requests_per_second)
+
+    def wait(self) -> None:
+        """Wait until the next request may be sent."""
+        time.sleep(self._rate_limit.reserve(time.monotonic()))
+        while (pause := self._rate_limit.pause_left(time.monotonic())) > 0:
+            time.sleep(pause)
+
+    def on_error(self, error: ChartMogulError) -> None:
+        """Slow down if that is what an error is about."""
+        if isinstance(error, ChartMogulRateLimitError):
+            self._rate_limit.on_rate_limited(time.monotonic(), error.retry_after)
+
+
+def retrieve_many(
+    uuids: Iterable[str], request: Callable[..., Any], settings: ConnectionSettings
+) -> dict[str, dict[str, Any]]:
+    """
+    Return opportunities by their UUIDs.
+
+    A few are requested singly. More are also looked for in the list, which has 200 a page but cannot be searched:
+    it wins where many of an account's opportunities are wanted, and costs one connection where few are.
+
+    :param uuids: those to retrieve
+    :param request: sends a request with its retries, at the ``pace`` it is given
+    :param settings: of the connection
+    :raises ChartMogulNotFoundError: naming all that do not exist
+    """
+    return _Retrieval(uuids, request, settings).run()
+
+
+class _Retrieval:
+    def __init__(self, uuids: Iterable[str], request: Callable[..., Any], settings: ConnectionSettings) -> None:
+        self._request = partial(request, pace=Pace(settings.max_requests_per_second))
+        self._concurrency = settings.max_concurrent_requests
+        self._wanted = list(dict.fromkeys(uuids))
+        self._waiting = list(reversed(self._wanted))
+        self._found: dict[str, dict[str, Any]] = {}
+        self._missing: set[str] = set()
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        threads = min(self._concurrency, len(self._wanted)) or 1
+        with_list = len(self._wanted) > self._concurrency > 1
+        with ThreadPoolExecutor(threads, thread_name_prefix="chartmogul-retrieve") as executor:
+            tasks = [executor.submit(self._scan_list)] if with_list else []
+            tasks += [executor.submit(self._retrieve_singly) for _ in range(threads - len(tasks))]
+            try:
+                for task in tasks:
+                    task.result()
+            finally:
+                self._is_over = True
+        if self._missing:
+            missing = [uuid for uuid in self._wanted if uuid in self._missing]
+            raise ChartMogulNotFoundError(
+                f"of {len(self._wanted)} opportunities {len(missing)} do not exist: {', '.join(missing)}",
+                method="GET",
+                path="/v1/opportunities/{uuid}",
+                status=404,
+            )
+        return self._found
+
+    def _next(self) -> str | None:
+        with self._lock:
+            while self._waiting and not self._is_over:
+                uuid = self._waiting.pop()
+                if uuid not in self._found:
+                    return uuid
+        return None
+
+    def _retrieve_singly(self) -> None:
+        while uuid := self._next():
+            try:
+                answer = self._request("GET", f"opportunities/{uuid}")
+                self._found[uuid] = check_opportunity(answer, "GET", uuid)
+            except ChartMogulNotFoundError:
+                if uuid not in self._found:
+                    self._missing.add(uuid)
+            except BaseException:
+                self._is_over = True
+                raise
+
+    def _scan_list(self) -> None:
+        wanted = frozenset(self._wanted)
+        try:
+            for page in CursorPaginator(self._request, "opportunities"):
+                for entry in page:
+                    uuid = entry.get("uuid")
+                    if isinstance(uuid, str) and uuid in wanted and "updated_at" in entry:
+                        self._found.setdefault(uuid, entry)
+                if self._is_over or len(self._found) + len(self._missing) >= len(wanted):
+                    return
+        except ChartMogulError as error:
+            log.warning("%s The opportunities are retrieved singly.", error.summary)
+        # Whatever the list did not have may have been created or deleted meanwhile, or never existed.
+        self._retrieve_singly()
