@@ -68,7 +68,7 @@ class Exchange:
         """
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("timed out")
+            raise TimeoutError
         return left
 
 
