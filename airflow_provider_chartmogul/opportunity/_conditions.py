@@ -2,60 +2,178 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_chartmogul.opportunity._values import check_forecast_categories
+from airflow_provider_chartmogul.opportunity._field_values import (
+    check_field,
+    display_value,
+    is_value,
+    normalize_values,
+    read_field,
+)
+from airflow_provider_chartmogul.opportunity._values import check_forecast_categories, truncated_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
+
+_DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+class NotSet(Enum):
+    """The type of :data:`NOTSET`; an enumeration, since its members survive copies and pickling."""
+
+    NOTSET = "NOTSET"
+
+
+NOTSET = NotSet.NOTSET
+"""Stands for a baseline that was not given, since None stands for null."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitCondition:
     """
-    What a wait for an opportunity's forecast category is over for.
+    The condition on a field that ends a wait.
 
-    :param targets: the categories to wait for; None: any but the baseline
-    :param failures: the categories that end the wait as a failure
+    :param field: as :func:`check_field` returns it
+    :param targets: the values to wait for; None: any but the baseline
+    :param failures: the values that end the wait as a failure
+    :param failure_parameter: the name of the parameter with the failures, for messages
+    :param predicate: called with the opportunity's JSON, instead of a comparison with targets
     """
 
-    targets: frozenset[str] | None
-    failures: frozenset[str]
+    field: str
+    targets: tuple[Any, ...] | None
+    failures: tuple[Any, ...]
+    failure_parameter: str = "failure_values"
+    predicate: Callable[[dict[str, Any]], Any] | None = None
 
     @classmethod
-    def parse(
-        cls,
-        target_categories: str | Iterable[str] | None,
-        failure_categories: str | Iterable[str] | None,
-    ) -> WaitCondition:
+    def parse(cls, field: str, target_values: Any, failure_values: Any, condition: str | None = None) -> WaitCondition:
         """
-        Read what a user wrote.
+        Read values as users write them.
 
-        :raises ValueError: if ChartMogul has no such category, if no target is left to wait for, or if a category
-            is both a target and a failure
+        :param target_values: one value or several; None: any but the baseline
+        :param failure_values: one value or several; None: no value
+        :param condition: the dotted path of a predicate; it is imported
+        :raises ValueError: if the field cannot have a value, if there is none to wait for, if one is both a target
+            and a failure, or if the predicate cannot be imported
+        """
+        field = check_field(field)
+        targets = None if target_values is None else normalize_values(field, target_values, "target_values")
+        failures = () if failure_values is None else normalize_values(field, failure_values, "failure_values")
+        _check_distinct(field, targets, failures, ("target_values", "failure_values"))
+        return cls(field, targets, failures, predicate=None if condition is None else _load(condition))
+
+    @classmethod
+    def parse_categories(cls, target_categories: Any, failure_categories: Any) -> WaitCondition:
+        """
+        Read forecast categories as users write them.
+
+        :raises ValueError: if ChartMogul has no such category, if there is none to wait for, or if one is both a
+            target and a failure
         """
         targets = None
         if target_categories is not None:
-            targets = check_forecast_categories(target_categories, "target_categories")
+            targets = tuple(sorted(check_forecast_categories(target_categories, "target_categories")))
             if not targets:
                 raise ValueError("target_categories: empty; name a category, or give None to wait for any change.")
-        failures = check_forecast_categories(failure_categories or (), "failure_categories")
-        if both := (targets or frozenset()) & failures:
-            raise ValueError(f"{', '.join(sorted(both))}: in target_categories and in failure_categories.")
-        return cls(targets, failures)
+        failures = tuple(sorted(check_forecast_categories(failure_categories or (), "failure_categories")))
+        _check_distinct("forecast_category", targets, failures, ("target_categories", "failure_categories"))
+        return cls("forecast_category", targets, failures, "failure_categories")
 
     def __str__(self) -> str:
-        """Name the awaited categories, for a log line."""
-        return "any change" if self.targets is None else " or ".join(sorted(self.targets))
+        """Name the awaited values, for a log line."""
+        if self.predicate is not None:
+            return f"{self.predicate.__module__}.{self.predicate.__qualname__}"
+        if self.targets is None:
+            return "any change"
+        return " or ".join(sorted(display_value(self.field, target) for target in self.targets))
 
-    def is_met(self, category: str | None, baseline: str | None) -> bool:
-        """
-        Tell whether an opportunity in this category is no longer waited for, be it for good or ill.
+    @property
+    def label(self) -> str:
+        """Name the field, for a log line."""
+        return self.field if self.field.startswith("custom.") else self.field.replace("_", " ")
 
-        :param category: the opportunity's forecast category now
-        :param baseline: its forecast category when the wait began
+    @property
+    def needs_baseline(self) -> bool:
+        """Return whether the wait is for a change from a value, so that this value has to be known."""
+        return self.targets is None and self.predicate is None
+
+    def value_of(self, opportunity: dict[str, Any]) -> Any:
+        """Return the value of the field, of an opportunity's JSON."""
+        return read_field(opportunity, self.field)
+
+    def read(self, opportunity: dict[str, Any]) -> Any:
+        """Return as much of an opportunity's JSON as the condition depends on."""
+        return opportunity if self.predicate is not None else self.value_of(opportunity)
+
+    def describe(self, value: Any) -> str:
+        """Return the end of a log line about an opportunity that does not meet the condition yet."""
+        return f"{self.label} {display_value(self.field, value)}, waiting for {self}."
+
+    def is_failure(self, value: Any) -> bool:
+        """Return whether a value of the field ends the wait as a failure."""
+        return any(is_value(self.field, value, failure) for failure in self.failures)
+
+    def is_target(self, value: Any, baseline: Any) -> bool:
         """
-        if category in self.failures:
+        Return whether a value of the field ends the wait as a success, as far as a value alone can show.
+
+        :param baseline: the value when the wait began
+        """
+        if self.predicate is not None:
             return True
-        return category != baseline if self.targets is None else category in self.targets
+        if self.targets is None:
+            return not is_value(self.field, value, baseline)
+        return any(is_value(self.field, value, target) for target in self.targets)
+
+    def is_met(self, opportunity: dict[str, Any], baseline: Any) -> bool:
+        """
+        Return whether an opportunity ends the wait as a success.
+
+        :param opportunity: its JSON
+        :param baseline: the value of the field when the wait began
+        """
+        if self.predicate is not None:
+            return bool(self.predicate(opportunity))
+        return self.is_target(self.value_of(opportunity), baseline)
+
+
+def check_condition(path: object) -> None:
+    """
+    Check the dotted path of a predicate, without importing it.
+
+    :raises ValueError: if it is not one
+    """
+    if not isinstance(path, str) or not _DOTTED_PATH.fullmatch(path):
+        raise ValueError(
+            f"condition: expected the dotted path of a function, like my_module.is_large, not {truncated_repr(path)}."
+        )
+
+
+def _check_distinct(
+    field: str, targets: tuple[Any, ...] | None, failures: tuple[Any, ...], parameters: tuple[str, str]
+) -> None:
+    both = [target for target in targets or () if any(is_value(field, target, failure) for failure in failures)]
+    if both:
+        shown = ", ".join(display_value(field, value) for value in both)
+        raise ValueError(f"{shown}: in {parameters[0]} and in {parameters[1]}.")
+
+
+def _load(path: str) -> Callable[[dict[str, Any]], Any]:
+    check_condition(path)
+    module, _, name = path.rpartition(".")
+    try:
+        predicate = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"condition: {path} cannot be imported ({error}). Its module has to be installed, or in the plugins "
+            "folder, where the workers and, for deferrable waits, the triggerer run."
+        ) from error
+    if not callable(predicate):
+        raise ValueError(f"condition: {path} is not a function.")
+    return predicate  # type: ignore[no-any-return]

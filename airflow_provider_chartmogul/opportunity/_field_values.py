@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,8 @@ FIELDS = ("uuid", *NewOpportunity.__annotations__, "created_at", "updated_at")
 """The top-level keys of an opportunity's JSON."""
 
 _CUSTOM = "custom."
+_EMAIL = re.compile(r"[^\s\"',;:()]+@[^\s\"',;:()]+")
+_LONGEST_SHOWN = 80
 
 
 def check_field(name: object) -> str:
@@ -111,6 +114,21 @@ def is_value(field: str, actual: Any, expected: Any) -> bool:
         return _is_same(normalize_value(field, actual), expected)
     except ValueError:
         return False
+
+
+def display_value(field: str, value: Any) -> str:
+    """
+    Return a value of a field for a log line or a message, without addresses.
+
+    :param field: as :func:`check_field` returns it
+    :param value: the value in the opportunity's JSON
+    """
+    if value is None:
+        return "null"
+    if field == "owner":
+        return "<email>"
+    text = _EMAIL.sub("<email>", value if isinstance(value, str) else json.dumps(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
 
@@ -23,6 +23,24 @@ def check_opportunity_uuid(value: object) -> str:
             f"opportunity_uuid: expected one like 4ee13ca4-e7fe-11ee-fa7f-f303abf41acc, not {truncated_repr(value)}"
         )
     return value.lower()
+
+
+def check_opportunity_uuids(value: object) -> list[str]:
+    """
+    Return several UUIDs of opportunities, each once and in lower case, in the order given.
+
+    :param value: an iterable of UUIDs; or text, as templates render to: comma-separated, or a list as JSON or Python
+        writes it
+    :raises ValueError: if it is anything else
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        is_list = text.startswith("[") and text.endswith("]")
+        inner = text[1:-1].strip() if is_list else text
+        value = [item.strip().strip("'\"") for item in inner.split(",")] if inner or not is_list else []
+    if not isinstance(value, Iterable) or isinstance(value, Mapping):
+        raise ValueError(f"opportunity_uuids: expected UUIDs, not {truncated_repr(value)}.")
+    return list(dict.fromkeys(check_opportunity_uuid(uuid) for uuid in value))
 
 
 def check_forecast_categories(value: str | Iterable[str], parameter: str) -> frozenset[str]:

@@ -110,7 +110,7 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
                 raise ValueError(f"{parameter}: expected text, not {truncated_repr(value)}.")
         if not isinstance(self.chartmogul_conn_id, str):
             raise ValueError(f"chartmogul_conn_id: expected text, not {truncated_repr(self.chartmogul_conn_id)}.")
-        WaitCondition.parse(self.target_categories, None)
+        WaitCondition.parse_categories(self.target_categories, None)
         if self.opportunity_uuids is not None:
             if not isinstance(self.opportunity_uuids, list) or not self.opportunity_uuids:
                 raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
@@ -129,7 +129,8 @@ class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
         from airflow_provider_chartmogul._polling.change_detector import Overview
         from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
 
-        targets = WaitCondition.parse(self.target_categories, None).targets
+        condition = WaitCondition.parse_categories(self.target_categories, None)
+        targets = None if condition.targets is None else frozenset(condition.targets)
         memory = ForecastMemory(getattr(self, "asset_state_store", None), self._identity())
         while not await self._has_worked(memory.load):
             await asyncio.sleep(_SECONDS_BETWEEN_LOADS)

@@ -4,72 +4,89 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.triggers import base as triggers_base
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_chartmogul._airflow.progress import ProgressLog
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
-from airflow_provider_chartmogul.opportunity._values import check_baseline_category, check_opportunity_uuid
+from airflow_provider_chartmogul.opportunity._conditions import NOTSET, WaitCondition
+from airflow_provider_chartmogul.opportunity._field_values import normalize_value
+from airflow_provider_chartmogul.opportunity._values import (
+    check_baseline_category,
+    check_opportunity_uuid,
+    check_opportunity_uuids,
+)
+from airflow_provider_chartmogul.triggers._results import WaitEnd, success_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow.triggers.base import TriggerEvent
+
+    from airflow_provider_chartmogul._polling.waiter import WaitEvent
+
 _PUBLIC_MODULE = "airflow_provider_chartmogul.triggers.opportunity"
 
 
-class _WaitEvent(TriggerEvent):
-    """The end of a wait, without personal data in the line that Airflow logs for each event."""
-
-    def __repr__(self) -> str:
-        payload = self.payload
-        if isinstance(payload, dict) and isinstance(payload.get("opportunity"), dict):
-            opportunity = payload["opportunity"]
-            payload = {name: opportunity.get(name) for name in ("uuid", "forecast_category", "updated_at")}
-        return f"TriggerEvent<{payload!r}>"
-
-    __str__ = __repr__
-
-
-class OpportunityForecastCategoryTrigger(BaseTrigger):
+class OpportunityFieldTrigger(BaseTrigger):
     """
-    Resume a deferred :class:`~airflow_provider_chartmogul.sensors.opportunity.OpportunityForecastCategorySensor`.
+    Resume a deferred :class:`~airflow_provider_chartmogul.sensors.opportunity.OpportunityFieldSensor`.
 
-    The event's payload is ``{"opportunity": the JSON, "baseline_category": …}`` once the wait is over, or
-    ``{"error": message}`` if it ended with an error that no retry can help.
+    The event's payload is, once the wait is over, for one opportunity ``{"opportunity": the JSON, "baseline_value":
+    …}``, without a baseline if none is known, and for several ``{"values": {UUID: the value that ended its wait}}``;
+    or ``{"error": message}`` if the wait ended with an error that no retry can help.
 
+    :param field: a top-level key of the opportunity's JSON, or ``custom.<name>``
     :param opportunity_uuid: the opportunity's UUID
-    :param target_categories: end the wait when the category is this one, or one of these; None: when it is any other
-        than the baseline
-    :param failure_categories: end the wait, as a failure, when the category is this one, or one of these
-    :param baseline_category: the category that a change is measured from
-    :param poll_interval: seconds between two looks at the opportunity
+    :param opportunity_uuids: several UUIDs, in its place
+    :param wait_for: of several, ``all`` or ``any``
+    :param target_values: end the wait when the value is this one, or one of these; None: when it is any other than the
+        baseline
+    :param failure_values: end the wait, as a failure, when the value is this one, or one of these
+    :param baseline_value: the value that a change is measured from
+    :param baseline_values: of several, those values by UUID, where they differ
+    :param met_values: of several, the values of those that met their target already, by UUID
+    :param condition: the dotted path of a function that decides instead of ``target_values``
+    :param poll_interval: seconds between two polls of an opportunity
     :param chartmogul_conn_id: the Airflow connection to use
     :param silent_fail: go on after an unexpected error
-    :param starts_wait: no worker has looked yet, so that the baseline is what a user wrote
+    :param starts_wait: no worker has polled yet, so the baseline is as a user wrote it
     :param end_from_trigger: let the task succeed without returning to a worker
     """
 
-    __module__ = _PUBLIC_MODULE  # so that stored triggers survive a move of this code
-    CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityForecastCategoryTrigger"
+    __module__ = _PUBLIC_MODULE  # not of this private one, in stored triggers
+    CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityFieldTrigger"
 
     def __init__(
         self,
         *,
-        opportunity_uuid: str,
-        target_categories: str | list[str] | None = None,
-        failure_categories: str | list[str] | None = None,
-        baseline_category: str | None = None,
+        field: str,
+        opportunity_uuid: str | None = None,
+        opportunity_uuids: list[str] | str | None = None,
+        wait_for: str = "all",
+        target_values: Any = None,
+        failure_values: Any = None,
+        baseline_value: Any = NOTSET,
+        baseline_values: dict[str, Any] | None = None,
+        met_values: dict[str, Any] | None = None,
+        condition: str | None = None,
         poll_interval: float = 60.0,
         chartmogul_conn_id: str = "chartmogul_default",
         silent_fail: bool = False,
         starts_wait: bool = False,
         end_from_trigger: bool = False,
     ) -> None:
+        # Nothing is checked here: an error in a constructor ends all triggers of the triggerer.
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
+        self.field = field
         self.opportunity_uuid = opportunity_uuid
-        self.target_categories = target_categories
-        self.failure_categories = failure_categories
-        self.baseline_category = baseline_category
+        self.opportunity_uuids = opportunity_uuids
+        self.wait_for = wait_for
+        self.target_values = target_values
+        self.failure_values = failure_values
+        self.baseline_value = baseline_value
+        self.baseline_values = baseline_values
+        self.met_values = met_values
+        self.condition = condition
         self.poll_interval = poll_interval
         self.chartmogul_conn_id = chartmogul_conn_id
         self.silent_fail = silent_fail
@@ -77,79 +94,204 @@ class OpportunityForecastCategoryTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer makes this trigger anew from."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "opportunity_uuid": self.opportunity_uuid,
-            "target_categories": self.target_categories,
-            "failure_categories": self.failure_categories,
-            "baseline_category": self.baseline_category,
-            "poll_interval": self.poll_interval,
-            "chartmogul_conn_id": self.chartmogul_conn_id,
-            "silent_fail": self.silent_fail,
-            "starts_wait": self.starts_wait,
-            "end_from_trigger": self.end_from_trigger,
-        }
+        """Return the class path and the keyword arguments that make an equal trigger."""
+        kwargs = {name: getattr(self, name) for name in self._parameters()}
+        if kwargs.get("baseline_value") is NOTSET:
+            del kwargs["baseline_value"]  # JSON has no word for it
+        return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event that ends the wait."""
-        # What was a template when the DAG was parsed is checked here when the task started from the trigger.
+        # Templates of a task that started from the trigger were rendered only here.
         try:
-            awaited = WaitCondition.parse(self.target_categories, self.failure_categories)
-            if self.starts_wait:
-                check_baseline_category(self.baseline_category)
-                if awaited.targets is None and self.baseline_category is None:
-                    raise ValueError("baseline_category: rendered to nothing, so there is nothing to measure from.")
-            opportunity_uuid = check_opportunity_uuid(self.opportunity_uuid)
-            opportunity = await self._wait(opportunity_uuid, awaited)
-        except (ChartMogulError, ValueError) as error:
-            yield _WaitEvent(payload={"error": str(error)})
+            condition = self._condition()
+            baseline = self._baseline(condition)
+            uuids = self._uuids()
+        except ValueError as error:
+            yield WaitEnd(payload={"error": str(error)})
+            return
+        try:
+            met, is_failure = await self._wait(uuids, condition, baseline)
+        except ChartMogulError as error:
+            yield WaitEnd(payload={"error": str(error)})
             return
         event: TriggerEvent | None = None
-        if self.end_from_trigger and opportunity.get("forecast_category") not in awaited.failures:
+        if self.end_from_trigger and not is_failure:
             try:
-                event = await self._success(opportunity)
-            except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and XCom backend raise
+                event = await self._success(uuids, met)
+            except Exception as error:  # noqa: BLE001  # whatever ChartMogul, Airflow's API server and XCom raise
                 self.log.warning("The result could not be stored from the triggerer, so a worker does it: %s", error)
-        yield event or _WaitEvent(payload={"opportunity": opportunity, "baseline_category": self.baseline_category})
+        yield event or WaitEnd(payload=self._payload(met, baseline))
 
-    async def _success(self, opportunity: dict[str, Any]) -> TaskSuccessEvent:
-        # Imported here, since they bring half of Airflow's database along.
-        from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, XCom
+    @property
+    def _is_single(self) -> bool:
+        return self.opportunity_uuids is None
+
+    @classmethod
+    def _parameters(cls) -> tuple[str, ...]:
+        code = cls.__init__.__code__
+        return code.co_varnames[1 : 1 + code.co_kwonlyargcount]
+
+    def _condition(self) -> WaitCondition:
+        """Return the condition that ends the wait; raise ValueError if there is none."""
+        return WaitCondition.parse(self.field, self.target_values, self.failure_values, self.condition)
+
+    def _baseline(self, condition: WaitCondition) -> Any:
+        """Return the one baseline, as ChartMogul writes it; raise ValueError if it is needed and missing."""
+        if not self.starts_wait or self.baseline_value is NOTSET:
+            return self.baseline_value
+        return normalize_value(condition.field, self.baseline_value, "baseline_value")
+
+    def _uuids(self) -> list[str]:
+        if self._is_single:
+            return [check_opportunity_uuid(self.opportunity_uuid)]
+        return check_opportunity_uuids(self.opportunity_uuids)
+
+    async def _wait(self, uuids: list[str], condition: WaitCondition, baseline: Any) -> tuple[dict[str, Any], bool]:
+        """Return what ended the wait, by UUID, the JSON of one or the values of several, and whether it failed."""
+        # Imported here, since DAG files that import the sensor import this module too.
+        from airflow_provider_chartmogul._polling.waiter import Waiter, subscribe
+
+        met = dict(self.met_values or {})
+        pending = {uuid for uuid in uuids if uuid not in met}
+        if not pending or (met and self.wait_for == "any"):
+            return met, False
+        baselines = self.baseline_values or {}
+        progress = ProgressLog(self.log.info)
+        waiter = Waiter(pending, condition.read)
+        with subscribe(waiter, chartmogul_conn_id=self.chartmogul_conn_id, interval=self.poll_interval) as subscription:
+            while pending:
+                event = await waiter.next_event()
+                uuid, opportunity = event.opportunity_uuid, event.opportunity
+                if opportunity is None:
+                    self._handle_error(event)
+                    continue
+                if uuid not in pending:
+                    continue
+                value = condition.value_of(opportunity)
+                result = opportunity if self._is_single else value
+                if condition.is_failure(value):
+                    return {uuid: result}, True
+                if self._is_met(condition, opportunity, baselines.get(uuid, baseline)):
+                    met[uuid] = result
+                    pending.discard(uuid)
+                    subscription.discard(uuid)
+                    if self.wait_for == "any":
+                        break
+                elif self._is_single:
+                    self.log.info("Opportunity %s: %s", uuid, condition.describe(value))
+                if not self._is_single:
+                    progress.report(len(met), len(uuids), condition)
+        return met, False
+
+    def _is_met(self, condition: WaitCondition, opportunity: dict[str, Any], baseline: Any) -> bool:
+        try:
+            return condition.is_met(opportunity, baseline)
+        except Exception:
+            # Raised by a user's predicate.
+            if not self.silent_fail:
+                raise
+            self.log.exception("Unexpected error; the wait goes on.")
+            return False
+
+    def _handle_error(self, event: WaitEvent) -> None:
+        error = event.error
+        if isinstance(error, ChartMogulError):
+            if event.ends_wait:
+                raise error
+            self.log.warning("%s The wait goes on.", error.summary)
+        elif error is not None:
+            if event.ends_wait and not self.silent_fail:
+                raise error
+            self.log.error("Unexpected error; the wait goes on.", exc_info=error)
+
+    def _payload(self, met: dict[str, Any], baseline: Any) -> dict[str, Any]:
+        if not self._is_single:
+            return {"values": met}
+        (opportunity,) = met.values()
+        return {"opportunity": opportunity, **({} if baseline is NOTSET else {"baseline_value": baseline})}
+
+    def _retrieve(self, uuids: list[str]) -> list[dict[str, Any]]:
+        from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+
+        hook = ChartMogulHook(self.chartmogul_conn_id)
+        try:
+            return [hook.retrieve_opportunity(uuid) for uuid in uuids]
+        finally:
+            hook.close()
+
+    async def _success(self, uuids: list[str], met: dict[str, Any]) -> TriggerEvent:
         from asgiref.sync import sync_to_async
 
-        ti = self.task_instance
-        if ti is None or not hasattr(triggers_base, "BaseEventTrigger"):
-            return TaskSuccessEvent(xcoms={XCOM_RETURN_KEY: opportunity})
-        # Airflow 3 stores what the event brings along as JSON within JSON, and tasks that pull it get a string.
-        await sync_to_async(XCom.set)(
-            XCOM_RETURN_KEY,
-            opportunity,
-            dag_id=ti.dag_id,
-            task_id=ti.task_id,
-            run_id=ti.run_id,
-            map_index=ti.map_index,
+        if self._is_single:
+            (result,) = met.values()
+        else:
+            result = await sync_to_async(self._retrieve)([uuid for uuid in uuids if uuid in met])
+        return await success_with(result, self.task_instance)
+
+
+class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
+    """
+    Resume a deferred :class:`~airflow_provider_chartmogul.sensors.opportunity.OpportunityForecastCategorySensor`.
+
+    It is an :class:`OpportunityFieldTrigger` for the field ``forecast_category``, with these names for its values; the
+    payload for one opportunity is ``{"opportunity": the JSON, "baseline_category": …}``.
+
+    :param target_categories: end the wait when the category is this one, or one of these; None: when it is any other
+        than the baseline
+    :param failure_categories: end the wait, as a failure, when the category is this one, or one of these
+    :param baseline_category: the category that a change is measured from
+    """
+
+    __module__ = _PUBLIC_MODULE
+    CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityForecastCategoryTrigger"
+
+    def __init__(
+        self,
+        *,
+        opportunity_uuid: str | None = None,
+        opportunity_uuids: list[str] | str | None = None,
+        wait_for: str = "all",
+        target_categories: str | list[str] | None = None,
+        failure_categories: str | list[str] | None = None,
+        baseline_category: str | None = None,
+        baseline_values: dict[str, Any] | None = None,
+        met_values: dict[str, Any] | None = None,
+        poll_interval: float = 60.0,
+        chartmogul_conn_id: str = "chartmogul_default",
+        silent_fail: bool = False,
+        starts_wait: bool = False,
+        end_from_trigger: bool = False,
+    ) -> None:
+        super().__init__(
+            field="forecast_category",
+            opportunity_uuid=opportunity_uuid,
+            opportunity_uuids=opportunity_uuids,
+            wait_for=wait_for,
+            baseline_values=baseline_values,
+            met_values=met_values,
+            poll_interval=poll_interval,
+            chartmogul_conn_id=chartmogul_conn_id,
+            silent_fail=silent_fail,
+            starts_wait=starts_wait,
+            end_from_trigger=end_from_trigger,
         )
-        return TaskSuccessEvent()
+        self.target_categories = target_categories
+        self.failure_categories = failure_categories
+        self.baseline_category = baseline_category
 
-    async def _wait(self, opportunity_uuid: str, awaited: WaitCondition) -> dict[str, Any]:
-        # Imported here, since DAG files that import the sensor import this module too.
-        from airflow_provider_chartmogul._polling.engine import Waiter
+    def _condition(self) -> WaitCondition:
+        return WaitCondition.parse_categories(self.target_categories, self.failure_categories)
 
-        with Waiter(
-            opportunity_uuid, chartmogul_conn_id=self.chartmogul_conn_id, interval=self.poll_interval
-        ) as waiter:
-            while True:
-                news = await waiter.news()
-                if isinstance(news, ChartMogulError) and news.transient:
-                    self.log.warning("%s The wait goes on.", news.summary)
-                elif isinstance(news, Exception):
-                    if not self.silent_fail or isinstance(news, ChartMogulError):
-                        raise news
-                    self.log.error("Unexpected error; the wait goes on.", exc_info=news)
-                else:
-                    category = news.get("forecast_category")
-                    if awaited.is_met(category, self.baseline_category):
-                        return news
-                    self.log.info(
-                        "Opportunity %s: forecast category %s, waiting for %s.", opportunity_uuid, category, awaited
-                    )
+    def _baseline(self, condition: WaitCondition) -> Any:
+        if self.starts_wait:
+            check_baseline_category(self.baseline_category)
+            if condition.needs_baseline and self.baseline_category is None:
+                raise ValueError("baseline_category: rendered to nothing, so there is nothing to measure from.")
+        return self.baseline_category
+
+    def _payload(self, met: dict[str, Any], baseline: Any) -> dict[str, Any]:
+        payload = super()._payload(met, baseline)
+        if "baseline_value" in payload:
+            payload["baseline_category"] = payload.pop("baseline_value")
+        return payload

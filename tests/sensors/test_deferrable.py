@@ -50,9 +50,13 @@ def test_it_looks_once_on_the_worker_and_leaves_the_rest_to_the_triggerer(sandbo
     assert deferral.method_name == "execute_complete"
     assert kwargs_of(deferral) == {
         "opportunity_uuid": UUID.upper(),
+        "opportunity_uuids": None,
+        "wait_for": "all",
         "target_categories": ["committed", "won"],
         "failure_categories": "lost",
         "baseline_category": None,
+        "baseline_values": None,
+        "met_values": None,
         "poll_interval": 30,
         "chartmogul_conn_id": "chartmogul_default",
         "silent_fail": False,

@@ -126,7 +126,9 @@ def test_reschedule_mode_needs_something_that_keeps_the_first_look() -> None:
     if HAS_TASK_STATE_STORE:
         assert construct().mode == "reschedule"
     else:
-        with pytest.raises(ValueError, match=r"In reschedule mode Airflow \S+ forgets.*target_categories or baseline"):
+        with pytest.raises(
+            ValueError, match=r"In reschedule mode Airflow \S+ keeps no baseline.*target_categories or baseline"
+        ):
             construct()
     for options in ({"target_categories": "won"}, {"baseline_category": "best_case"}):
         assert sensor(mode="reschedule", **options).mode == "reschedule"

@@ -69,7 +69,7 @@ UNEXPECTED = {
     },
     "no category": {"opportunity": {"uuid": UUID}, "baseline_category": "pipeline"},
     "a category that is no text": {"opportunity": {**WON, "forecast_category": ["won"]}, "baseline_category": None},
-    "a baseline that is no text": {"opportunity": WON, "baseline_category": 5},
+    "values, as of several": {"values": {UUID: "won"}},
     "an error besides": {"error": None, "opportunity": WON, "baseline_category": None},
     "something else besides": {"status": "error", "opportunity": WON, "baseline_category": None},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import warnings
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
     from tests.conftest import Logs
 
-RENDERS_IN_TRIGGERER = AIRFLOW_VERSION >= (3, 3)
-STARTS_IN_TRIGGERER = not (3, 1) <= AIRFLOW_VERSION < (3, 3)
+STARTS_IN_TRIGGERER = AIRFLOW_VERSION >= (3, 3)
 starts_in_triggerer = pytest.mark.skipif(not STARTS_IN_TRIGGERER, reason="this Airflow starts no task in the triggerer")
 
 
@@ -66,9 +64,13 @@ def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
     trigger = OpportunityForecastCategoryTrigger(**arguments.trigger_kwargs)
     assert trigger.serialize()[1] == {
         "opportunity_uuid": UUID,
+        "opportunity_uuids": None,
+        "wait_for": "all",
         "target_categories": ["won"],
         "failure_categories": ["lost"],
         "baseline_category": None,
+        "baseline_values": None,
+        "met_values": None,
         "poll_interval": 30,
         "chartmogul_conn_id": "chartmogul_default",
         "silent_fail": False,
@@ -105,22 +107,13 @@ def test_every_template_field_is_an_attribute_of_the_trigger_where_airflow_rende
     ],
     ids=lambda templated: next(iter(templated)),
 )
-def test_templates_start_in_the_triggerer_from_airflow_3_3_on_and_on_a_worker_before_with_a_warning(
-    templated: dict[str, Any],
-) -> None:
-    if RENDERS_IN_TRIGGERER:
-        expectation: Any = contextlib.nullcontext()
-    else:
-        expectation = pytest.warns(
-            UserWarning, match="wait: Airflow .* (does not render templates|starts no task) in the triggerer"
-        )
-    with expectation:
-        waiting = sensor(**templated)
-    assert waiting.start_from_trigger is RENDERS_IN_TRIGGERER
+@starts_in_triggerer
+def test_templates_start_in_the_triggerer(templated: dict[str, Any]) -> None:
+    assert started_with(sensor(**templated)).trigger_kwargs.items() >= templated.items()
 
 
 @starts_in_triggerer
-def test_nothing_is_warned_of_without_templates_where_airflow_starts_tasks_in_the_triggerer() -> None:
+def test_nothing_is_warned_of_where_airflow_starts_tasks_in_the_triggerer() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         sensor()
@@ -130,21 +123,39 @@ def test_nothing_is_warned_of_without_templates_where_airflow_starts_tasks_in_th
 def test_what_another_task_returns_is_not_for_the_triggerer(uuid: str) -> None:
     with new_dag():
         upstream = BaseOperator(task_id="upstream")
-        with pytest.warns(UserWarning, match="wait: Airflow .*, so start_from_trigger is left out"):
+        with pytest.warns(UserWarning, match="start_from_trigger .*, and is ignored"):
             waiting = sensor(opportunity_uuid=uuid if "{{" in uuid else upstream.output)
     assert waiting.start_from_trigger is False
 
 
-def test_an_airflow_that_starts_no_task_in_the_triggerer_is_warned_of() -> None:
-    if STARTS_IN_TRIGGERER:
-        expectation: Any = contextlib.nullcontext()
-    else:
-        expectation = pytest.warns(UserWarning, match="starts no task in the triggerer")
-    with expectation:
-        assert sensor().start_from_trigger is STARTS_IN_TRIGGERER
+@pytest.mark.skipif(STARTS_IN_TRIGGERER, reason="this Airflow starts tasks in the triggerer")
+@pytest.mark.parametrize("options", [{}, {"opportunity_uuid": "{{ params.uuid }}"}, {"end_from_trigger": True}])
+def test_an_airflow_before_3_3_ignores_it_with_one_warning_that_points_at_the_dag(options: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="start_from_trigger needs Airflow 3.3") as warned:
+        waiting = OpportunityForecastCategorySensor(
+            **{"opportunity_uuid": UUID, **options},
+            task_id="wait",
+            target_categories="won",
+            deferrable=True,
+            start_from_trigger=True,
+        )
+    assert [warning.filename for warning in warned] == [__file__]
+    assert waiting.start_from_trigger is False
 
 
-@pytest.mark.filterwarnings("ignore:.*starts no task in the triggerer:UserWarning")
+def test_the_warning_points_at_the_dag() -> None:
+    with pytest.warns(UserWarning, match="start_from_trigger") as warned:
+        OpportunityForecastCategorySensor(
+            task_id="wait",
+            opportunity_uuid="{{ ti.xcom_pull('create')['uuid'] }}",
+            target_categories="won",
+            deferrable=True,
+            start_from_trigger=True,
+        )
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+@pytest.mark.filterwarnings("ignore:start_from_trigger:UserWarning")
 @pytest.mark.parametrize(
     "options",
     [
@@ -168,7 +179,7 @@ def test_a_dag_with_such_sensors_passes_through_the_database(options: dict[str, 
         assert arguments.timeout == started_with(waiting).timeout
 
 
-@pytest.mark.filterwarnings("ignore:.*start_from_trigger is left out:UserWarning")
+@pytest.mark.filterwarnings("ignore:start_from_trigger:UserWarning")
 def test_a_uuid_from_another_task_passes_through_the_database() -> None:
     with new_dag() as dag:
         upstream = BaseOperator(task_id="upstream")

@@ -1,0 +1,122 @@
+"""The polling engine's subscriber for waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_chartmogul._polling.engine import Observer
+from airflow_provider_chartmogul._polling.subscriber import Subscriber
+from airflow_provider_chartmogul.exceptions import ChartMogulError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_EVENTS_PER_STEP = 50  # of the event loop, which has others to serve
+
+
+class WaitEvent(NamedTuple):
+    """
+    News for a wait.
+
+    :param opportunity_uuid: the opportunity; None: the list, or the connection
+    :param opportunity: its JSON
+    :param error: the error, in place of the JSON
+    :param ends_wait: whether the error is permanent and concerns this opportunity
+    """
+
+    opportunity_uuid: str | None
+    opportunity: dict[str, Any] | None = None
+    error: Exception | None = None
+    ends_wait: bool = False
+
+
+class Waiter(Subscriber):
+    """
+    Queue an event for each transition that polls see, and for each beginning and end of trouble.
+
+    :param opportunity_uuids: the opportunities, by the UUIDs that ChartMogul uses
+    :param read: returns what counts as changed when it changes, of an opportunity's JSON
+    """
+
+    opportunity_uuids: frozenset[str]
+
+    def __init__(self, opportunity_uuids: Iterable[str], read: Callable[[dict[str, Any]], Any]) -> None:
+        self.opportunity_uuids = frozenset(opportunity_uuids)
+        self._read = read
+        self._last_seen: dict[str, Any] = {}
+        self._failing: set[str | None] = set()
+        self._events: deque[WaitEvent] = deque()
+        self._has_events = asyncio.Event()
+        self._events_in_step = 0
+
+    async def next_event(self) -> WaitEvent:
+        """
+        Return the next event, in the order of the polls.
+
+        :return: of each opportunity the first poll, each change, and the first poll after an error; errors, but no
+            transient one while another lasts
+        """
+        self._events_in_step = (self._events_in_step + 1) % _EVENTS_PER_STEP
+        if self._events and not self._events_in_step:
+            await asyncio.sleep(0)
+        await self._has_events.wait()
+        event = self._events.popleft()
+        if not self._events:
+            self._has_events.clear()
+        return event
+
+    def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
+        """Queue an event unless the opportunity looks as it did before."""
+        uuid = opportunity["uuid"]
+        seen = self._read(opportunity)
+        is_unchanged = uuid in self._last_seen and self._last_seen[uuid] == seen
+        if is_unchanged and not self._failing & {uuid, None}:
+            return False
+        self._last_seen[uuid] = seen
+        self._failing -= {uuid, None}
+        return self._put(WaitEvent(uuid, opportunity))
+
+    def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Queue an event unless the error is transient and others of that kind last."""
+        is_transient = isinstance(error, ChartMogulError) and error.transient
+        ends_wait = opportunity_uuid is not None and not is_transient
+        # One line for many opportunities that fail for one reason.
+        is_known = None in self._failing if opportunity_uuid is None else bool(self._failing)
+        self._failing.add(opportunity_uuid)
+        return (ends_wait or not is_known) and self._put(WaitEvent(opportunity_uuid, error=error, ends_wait=ends_wait))
+
+    def _put(self, event: WaitEvent) -> bool:
+        self._events.append(event)
+        self._has_events.set()
+        return True
+
+
+class Subscription(Observer):
+    """A waiter's place in the polling loop."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self, waiter: Waiter, chartmogul_conn_id: str, interval: float) -> None:
+        super().__init__(tuple(waiter.opportunity_uuids), chartmogul_conn_id, interval)
+        self._waiter = waiter
+
+    def see(self, opportunity: dict[str, Any]) -> bool:
+        """Pass an opportunity on."""
+        return self._waiter.on_opportunity(opportunity)
+
+    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Pass an error on; a permanent one of the connection concerns each opportunity."""
+        is_transient = isinstance(error, ChartMogulError) and error.transient
+        if opportunity_uuid is None and not is_transient:
+            opportunity_uuid = next(iter(self._waiter.opportunity_uuids))
+        return self._waiter.on_error(error, opportunity_uuid)
+
+    def discard(self, opportunity_uuid: str) -> None:
+        """Stop polling an opportunity."""
+
+
+def subscribe(waiter: Waiter, *, chartmogul_conn_id: str, interval: float) -> Subscription:
+    """Poll for a waiter."""
+    return Subscription(waiter, chartmogul_conn_id, interval)

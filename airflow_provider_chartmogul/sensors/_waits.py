@@ -1,0 +1,293 @@
+"""The mechanism of the sensors that wait for opportunities."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import warnings
+from abc import abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseSensorOperator, PokeReturnValue, conf
+from airflow.triggers.base import StartTriggerArgs
+
+from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
+from airflow_provider_chartmogul._airflow.progress import ProgressLog
+from airflow_provider_chartmogul._airflow.start_from_trigger import obstacle_to_start_from_trigger
+from airflow_provider_chartmogul._airflow.wait_state import WaitState
+from airflow_provider_chartmogul.exceptions import ChartMogulError
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
+from airflow_provider_chartmogul.opportunity._conditions import NOTSET
+from airflow_provider_chartmogul.opportunity._field_values import display_value, is_value
+from airflow_provider_chartmogul.opportunity._values import (
+    check_opportunity_uuid,
+    check_opportunity_uuids,
+)
+from airflow_provider_chartmogul.sensors._arguments import check_together, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
+    from airflow_provider_chartmogul.triggers.opportunity import OpportunityFieldTrigger
+
+_RETENTION_MARGIN = datetime.timedelta(days=30)
+_STACKLEVEL = 4  # the call in the DAG file; Airflow adds its own wrappers of constructors
+
+
+class OpportunityWaitSensor(BaseSensorOperator):
+    """Wait until the condition of a subclass is met; see there for the parameters."""
+
+    operator_extra_links = (ChartMogulCustomerLink(),)
+    ui_color = "#d8ecf5"
+    trigger_class: ClassVar[type[OpportunityFieldTrigger]]
+    _TARGETS: ClassVar[str]
+    _BASELINE: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        opportunity_uuid: str | None,
+        opportunity_uuids: Iterable[str] | str | None,
+        wait_for: str,
+        chartmogul_conn_id: str,
+        deferrable: bool | None,
+        end_from_trigger: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.opportunity_uuid = opportunity_uuid
+        self.opportunity_uuids = plain(opportunity_uuids)
+        self.wait_for = wait_for
+        self.chartmogul_conn_id = chartmogul_conn_id
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.deferrable = deferrable
+        if deferrable:
+            # A task that was rescheduled before it defers would count its timeout from the start again.
+            self.mode = "poke"
+        self.end_from_trigger = end_from_trigger
+        self._started_at = 0.0
+        self._state: WaitState | None = None
+        self._progress = ProgressLog(self.log.info)
+
+    def _finish_arguments(self, *, start_from_trigger: bool, needs_first_poll: bool) -> None:
+        """
+        Check, when the DAG is parsed, whether the arguments can act together, and prepare a start in the triggerer.
+
+        :param needs_first_poll: no baseline is known before somebody has polled
+        """
+        check_together(
+            self,
+            start_from_trigger=start_from_trigger,
+            parameters_without_first_poll=f"{self._TARGETS} or {self._BASELINE}" if needs_first_poll else None,
+        )
+        if start_from_trigger:
+            self._prepare_start_from_trigger()
+
+    def _prepare_start_from_trigger(self) -> None:
+        trigger_kwargs = self._trigger_kwargs(getattr(self, self._BASELINE))
+        if obstacle := obstacle_to_start_from_trigger(trigger_kwargs.values()):
+            warnings.warn(f"start_from_trigger {obstacle}, and is ignored.", UserWarning, stacklevel=_STACKLEVEL)
+            return
+        self.start_from_trigger = True
+        # Not of the class: a mapped sensor, whose arguments Airflow cannot know yet, would be started with those.
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=self.trigger_class.CLASSPATH,
+            next_method="execute_complete",
+            trigger_kwargs=trigger_kwargs,
+            next_kwargs=None,
+            timeout=datetime.timedelta(seconds=self.timeout),
+        )
+
+    @abstractmethod
+    def _condition(self) -> WaitCondition:
+        """Return the condition, from rendered values; raise ValueError if there is none."""
+
+    @abstractmethod
+    def _given_baseline(self) -> Any:
+        """Return the baseline as ChartMogul writes it; NOTSET if none was given; raise ValueError if it cannot be."""
+
+    @abstractmethod
+    def _value_kwargs(self, baseline: Any) -> dict[str, Any]:
+        """
+        Return the trigger's arguments about values.
+
+        :param baseline: NOTSET if there is none
+        """
+
+    def execute(self, context: Context) -> Any:
+        """Poll until the condition is met; when deferrable, poll once and leave the wait to the triggerer."""
+        if self.start_from_trigger:
+            self.log.warning("Airflow starts no mapped task in the triggerer, so start_from_trigger has no effect.")
+        self._make_plain()
+        self._started_at = time.monotonic()
+        return super().execute(context)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Poll the opportunities once."""
+        with fail_fast_on_permanent_errors():
+            condition, baseline, uuids = self._condition(), self._given_baseline(), self._uuids()
+        is_baseline_missing = condition.needs_baseline and baseline is NOTSET
+        state = self._load_state(context, uuids, keeps_more_than_one_poll=is_baseline_missing or not self._is_single)
+        try:
+            pending = [uuid for uuid in uuids if uuid not in state.met]
+            found = dict(zip(pending, self._retrieve(pending), strict=True))
+            self._evaluate(found, condition, baseline, state)
+            if len(state.met) == len(uuids) or (state.met and self.wait_for == "any"):
+                return PokeReturnValue(is_done=True, xcom_value=self._results(uuids, found, state))
+        except ChartMogulError as error:
+            self.log.warning("%s The wait goes on.", error.summary)
+        elapsed = time.monotonic() - self._started_at
+        if is_baseline_missing and self._is_single:
+            baseline = state.baselines.get(uuids[0], NOTSET)
+        # Without its baseline, the triggerer could not see a change made while an error lasted.
+        has_baselines = not is_baseline_missing or all(uuid in state.baselines for uuid in uuids)
+        if self.deferrable and has_baselines and elapsed < self.timeout:
+            self.defer(
+                trigger=self.trigger_class(**self._trigger_kwargs(baseline, state)),
+                method_name="execute_complete",
+                timeout=datetime.timedelta(seconds=self.timeout - elapsed),
+            )
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """
+        Return the opportunity that the triggerer saw, or the opportunities.
+
+        :raises AirflowFailException: if the wait ended with a failure value, or with an error that no retry can help
+        :raises RuntimeError: if the event is not one of the trigger's own for this wait
+        """
+        self._make_plain()
+        with fail_fast_on_permanent_errors():
+            condition, uuids = self._condition(), self._uuids()
+        match event:
+            case {"error": str(message)} if len(event) == 1:
+                raise AirflowFailException(message)
+            case {"opportunity": dict() as opportunity, **rest} if (
+                self._is_single and opportunity.get("uuid") == uuids[0]
+            ):
+                value = condition.value_of(opportunity)
+                self._check_failure(uuids[0], value, condition)
+                if self._is_own(rest, condition) and condition.is_met(opportunity, rest.get(self._BASELINE)):
+                    self._log_end(uuids[0], value, condition)
+                    return opportunity
+            case {"values": dict() as values} if (
+                len(event) == 1 and not self._is_single and values.keys() <= set(uuids)
+            ):
+                for uuid, value in values.items():
+                    self._check_failure(uuid, value, condition)
+                is_met = condition.needs_baseline or all(condition.is_target(value, None) for value in values.values())
+                if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
+                    self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
+                    return self._retrieve([uuid for uuid in uuids if uuid in values])
+        raise RuntimeError(
+            f"The triggerer sent an event that does not end the wait for {self._subject(uuids)}. The DAG or this "
+            "provider may have changed meanwhile; clear the task to start the wait again."
+        )
+
+    def _trigger_kwargs(self, baseline: Any, state: WaitState | None = None) -> dict[str, Any]:
+        """Return the trigger's arguments; without a state, for a start in the triggerer."""
+        kwargs = {
+            "opportunity_uuid": self.opportunity_uuid,
+            "opportunity_uuids": self.opportunity_uuids,
+            "wait_for": self.wait_for,
+            **self._value_kwargs(baseline),
+            "poll_interval": self.poke_interval,
+            "chartmogul_conn_id": self.chartmogul_conn_id,
+            "silent_fail": self.silent_fail,
+            "starts_wait": state is None,
+            "end_from_trigger": self.end_from_trigger,
+        }
+        if state and not self._is_single:
+            kwargs["baseline_values"] = {
+                uuid: value for uuid, value in state.baselines.items() if uuid not in state.met
+            }
+            kwargs["met_values"] = state.met
+        return kwargs
+
+    @cached_property
+    def _hook(self) -> ChartMogulHook:
+        return ChartMogulHook(self.chartmogul_conn_id)
+
+    def _make_plain(self) -> None:
+        """Make the results of templates and other tasks plain, as the constructor does with a user's values."""
+        for name in self.template_fields:
+            setattr(self, name, plain(getattr(self, name)))
+
+    @property
+    def _is_single(self) -> bool:
+        return self.opportunity_uuids is None
+
+    def _subject(self, uuids: list[str]) -> str:
+        return f"opportunity {uuids[0]}" if self._is_single else f"{len(uuids)} opportunities"
+
+    def _uuids(self) -> list[str]:
+        if self._is_single:
+            return [check_opportunity_uuid(self.opportunity_uuid)]
+        uuids = check_opportunity_uuids(self.opportunity_uuids)
+        if not uuids and self.wait_for == "any":
+            raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
+        return uuids
+
+    def _load_state(self, context: Context, uuids: list[str], *, keeps_more_than_one_poll: bool) -> WaitState:
+        if self._state is None:
+            store = context.get("task_state_store") if keeps_more_than_one_poll else None
+            tries = datetime.timedelta(seconds=self.timeout) * ((self.retries or 0) + 1)
+            self._state = WaitState(store, uuids, tries + _RETENTION_MARGIN)
+        return self._state
+
+    def _retrieve(self, uuids: list[str]) -> Any:
+        with fail_fast_on_permanent_errors():
+            return [self._hook.retrieve_opportunity(uuid) for uuid in uuids]
+
+    def _evaluate(self, found: dict[str, Any], condition: WaitCondition, baseline: Any, state: WaitState) -> None:
+        """Note which of the opportunities found meet the condition."""
+        for uuid, opportunity in found.items():
+            self._check_failure(uuid, condition.value_of(opportunity), condition)
+        for uuid, opportunity in found.items():
+            value = condition.value_of(opportunity)
+            if baseline is NOTSET and condition.needs_baseline:
+                known = state.baselines.setdefault(uuid, value)
+            else:
+                known = baseline
+            if condition.is_met(opportunity, known):
+                state.met[uuid] = value
+            elif self._is_single:
+                self.log.info("Opportunity %s: %s", uuid, condition.describe(value))
+        state.save()
+        if self._is_single:
+            for uuid, value in state.met.items():
+                self._log_end(uuid, value, condition)
+        else:
+            self._progress.report(len(state.met), len(state.opportunity_uuids), condition)
+
+    def _results(self, uuids: list[str], found: dict[str, Any], state: WaitState) -> Any:
+        """Return the JSON of one, or of all that met the condition."""
+        if self._is_single:
+            return found[uuids[0]]
+        # Those that met it in an earlier poll may have changed since.
+        earlier = [uuid for uuid in state.met if uuid not in found]
+        found |= zip(earlier, self._retrieve(earlier), strict=True)
+        return [found[uuid] for uuid in uuids if uuid in state.met]
+
+    def _is_own(self, rest: dict[Any, Any], condition: WaitCondition) -> bool:
+        """Return whether the remainder of an event, its baseline, is that of this wait."""
+        given = self._given_baseline()
+        if self._BASELINE in rest:
+            return len(rest) == 1 and (given is NOTSET or is_value(condition.field, rest[self._BASELINE], given))
+        return not rest and not condition.needs_baseline
+
+    def _check_failure(self, uuid: str, value: Any, condition: WaitCondition) -> None:
+        if condition.is_failure(value):
+            raise AirflowFailException(
+                f"Opportunity {uuid}: {condition.label} is now {display_value(condition.field, value)}, one of "
+                f"{condition.failure_parameter}."
+            )
+
+    def _log_end(self, uuid: str, value: Any, condition: WaitCondition) -> None:
+        self.log.info("Opportunity %s: %s is now %s.", uuid, condition.label, display_value(condition.field, value))
