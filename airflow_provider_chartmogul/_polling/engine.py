@@ -85,6 +85,60 @@ class Observer(ABC):
         """Hear that everything was looked at."""
 
 
+class Waiter(Observer):
+    """
+    One wait for news of an opportunity.
+
+    :param opportunity_uuid: the opportunity's UUID
+    :param chartmogul_conn_id: the Airflow connection to use
+    :param interval: seconds between two looks at the opportunity
+    """
+
+    __slots__ = ("_category", "_has_looked", "_in_trouble", "_news")
+
+    def __init__(self, opportunity_uuid: str, *, chartmogul_conn_id: str, interval: float) -> None:
+        super().__init__((opportunity_uuid,), chartmogul_conn_id, interval)
+        self._news: asyncio.Future[dict[str, Any] | Exception] = asyncio.get_running_loop().create_future()
+        self._category: str | None = None
+        self._has_looked = False
+        self._in_trouble = False
+
+    async def news(self) -> dict[str, Any] | Exception:
+        """
+        Return what the loop saw when there is something to tell; of what came meanwhile only the latest.
+
+        :return: the opportunity's JSON: at the first look, after its forecast category changed, and after the end of
+            an error; or an error: a transient one when it begins, a permanent one, after which no news come
+        """
+        await self._news
+        # Not what was awaited: newer news have a future of their own.
+        news = self._news.result()
+        self._news = asyncio.get_running_loop().create_future()
+        return news
+
+    def see(self, opportunity: dict[str, Any]) -> bool:
+        """Tell of the opportunity unless it looks as it did before."""
+        category = opportunity.get("forecast_category")
+        if self._has_looked and category == self._category and not self._in_trouble:
+            return False
+        self._has_looked, self._category, self._in_trouble = True, category, False
+        self._tell(opportunity)
+        return True
+
+    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Tell of the error unless it is one more of the same trouble."""
+        if self._in_trouble and isinstance(error, ChartMogulError) and error.transient:
+            return False
+        self._in_trouble = True
+        self._tell(error)
+        return True
+
+    def _tell(self, news: dict[str, Any] | Exception) -> None:
+        if self._news.done():
+            self._news = asyncio.get_running_loop().create_future()
+        self._news.set_result(news)
+
+
 class _PollingLoop:
     """The polling loop. It runs as long as somebody observes."""
 

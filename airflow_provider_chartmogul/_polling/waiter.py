@@ -82,8 +82,8 @@ class Waiter(Subscriber):
         """Queue an event unless the error is transient and others of that kind last."""
         is_transient = isinstance(error, ChartMogulError) and error.transient
         ends_wait = opportunity_uuid is not None and not is_transient
-        # One line for many opportunities that fail for one reason.
-        is_known = None in self._failing if opportunity_uuid is None else bool(self._failing)
+        # Many opportunities that fail for one reason make one event.
+        is_known = bool(self._failing)
         self._failing.add(opportunity_uuid)
         return (ends_wait or not is_known) and self._put(WaitEvent(opportunity_uuid, error=error, ends_wait=ends_wait))
 
