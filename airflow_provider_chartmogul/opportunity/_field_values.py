@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
@@ -64,6 +65,8 @@ def normalize_value(field: str, value: object, parameter: str | None = None) -> 
     :param parameter: the name of the parameter, for the error message; default: the field
     :raises ValueError: if the field cannot have such a value
     """
+    if isinstance(value, Enum):
+        value = value.value
     if value is None:
         return None
     normalize = _normalize_attribute if field.startswith(_CUSTOM) else _NORMALIZERS.get(field, _normalize_text)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, Opportunity, OpportunityType
-from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
 from airflow_provider_chartmogul.opportunity._values import (
     check_forecast_categories,
     check_opportunity_uuid,
@@ -251,50 +250,6 @@ def test_a_mistyped_category_is_refused_by_name(value: Any) -> None:
 def test_the_refusal_of_a_category_lists_those_there_are() -> None:
     with pytest.raises(ValueError, match="'wno' is not a forecast category; use one of pipeline, best_case, commit"):
         check_forecast_categories("wno", "target_categories")
-
-
-def test_categories_to_wait_for_and_to_fail_on_must_differ() -> None:
-    with pytest.raises(ValueError, match="lost, won: in target_categories and in failure_categories"):
-        WaitCondition.parse(["won", "lost", "committed"], ["lost", "won"])
-
-
-def test_no_target_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="target_categories: empty"):
-        WaitCondition.parse([], None)
-
-
-@pytest.mark.parametrize(
-    ("targets", "failures", "category", "baseline", "over"),
-    [
-        ("won", None, "won", None, True),
-        ("won", None, "won", "won", True),
-        ("won", None, "lost", None, False),
-        ("won", "lost", "lost", None, True),
-        ("won", None, None, None, False),
-        ("won", None, "unheard_of", "best_case", False),
-        (None, None, "best_case", "best_case", False),
-        (None, None, "won", "best_case", True),
-        (None, None, "unheard_of", "best_case", True),
-        (None, None, None, "best_case", True),
-        (None, None, None, None, False),
-        (None, None, "won", None, True),
-        (None, "lost", "lost", "lost", True),
-        (None, "lost", "best_case", "best_case", False),
-    ],
-)
-def test_when_a_wait_is_over(
-    targets: str | None,
-    failures: str | None,
-    category: str | None,
-    baseline: str | None,
-    over: bool,  # noqa: FBT001  # a column of the table
-) -> None:
-    assert WaitCondition.parse(targets, failures).is_met(category, baseline) is over
-
-
-def test_a_wait_is_named_in_logs() -> None:
-    assert str(WaitCondition.parse({"won", "committed"}, None)) == "committed or won"
-    assert str(WaitCondition.parse(None, "lost")) == "any change"
 
 
 @pytest.mark.parametrize(
