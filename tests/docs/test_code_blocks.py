@@ -279,14 +279,20 @@ def test_options_exist(block: Block) -> None:
             assert conf.has_option(section, name), name
 
 
-# yaml: variables in a file of Docker Compose.
+# yaml: variables in a file of Docker Compose, or alerts on metrics.
 
 
 @in_language("yaml")
-def test_variables_hold_connections(block: Block) -> None:
-    ((_, service),) = yaml.safe_load(block.text).items()
-    for name, value in service["environment"].items():
-        check_export([f"{name}={value}"])
+def test_variables_hold_connections_and_alerts_use_documented_metrics(block: Block) -> None:
+    ((key, value),) = yaml.safe_load(block.text).items()
+    if key.startswith("x-"):
+        for name, connection in value["environment"].items():
+            check_export([f"{name}={connection}"])
+        return
+    expressions = [rule["expr"] for group in value for rule in group["rules"]]
+    for expression in expressions:
+        (metric,) = re.findall(r"airflow_chartmogul_(\w+?)(?:_count)?[{\[]", expression)
+        assert f"`chartmogul.{metric}`" in block.page.read_text()
 
 
 # dockerfile: an image with the wheel.

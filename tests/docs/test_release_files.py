@@ -21,11 +21,13 @@ KINDS = ("hooks", "operators", "sensors", "triggers", "transfers")
 def public_classes(kind: str) -> set[str]:
     groups: Any = get_provider_info()[kind]
     modules = {module for group in groups for module in group.get("python-modules") or [group["python-module"]]}
+    found = {module: vars(importlib.import_module(module)) for module in modules}
     return {
         f"{module}.{name}"
-        for module in modules
-        for name, value in vars(importlib.import_module(module)).items()
-        if isinstance(value, type) and value.__module__ == module and not name.startswith("_")
+        for module, names in found.items()
+        for name, value in names.items()
+        if isinstance(value, type) and (name in names.get("__all__", ()) or value.__module__ == module)
+        if not name.startswith("_")
     }
 
 
