@@ -21,6 +21,7 @@ from airflow_provider_chartmogul.opportunity import Opportunity
 
 @dag(
     schedule=None,
+    description="Retrieve one opportunity and describe it",
     params={
         "opportunity_uuid": Param(
             "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",

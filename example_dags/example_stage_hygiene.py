@@ -18,6 +18,7 @@ from airflow_provider_chartmogul.opportunity import ForecastCategory, Opportunit
 
 @dag(
     schedule=None,
+    description="Postpone opportunities that are overdue and still open",
     params={"pipeline": Param("New Business", type="string", title="Pipeline")},
     tags=["chartmogul"],
     doc_md=__doc__,
@@ -25,8 +26,10 @@ from airflow_provider_chartmogul.opportunity import ForecastCategory, Opportunit
 def example_stage_hygiene() -> None:
     list_due = ListOpportunitiesOperator(
         task_id="list_due",
-        pipeline="{{ params.pipeline }}",
-        estimated_close_date_on_or_before="{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
+        filters={
+            "pipeline": "{{ params.pipeline }}",
+            "estimated_close_date_on_or_before": "{{ macros.ds_add(dag_run.start_date | ds, -1) }}",
+        },
         max_records=500,
     )
 
@@ -38,7 +41,7 @@ def example_stage_hygiene() -> None:
 
     UpdateOpportunityOperator.partial(
         task_id="postpone",
-        estimated_close_date="{{ macros.ds_add(dag_run.start_date | ds, 14) }}",
+        changes={"estimated_close_date": "{{ macros.ds_add(dag_run.start_date | ds, 14) }}"},
         max_active_tis_per_dag=5,
     ).expand(opportunity_uuid=choose_open(list_due.output))
 

@@ -28,7 +28,9 @@ DECIDED = (ForecastCategory.WON, ForecastCategory.LOST)
     doc_md=__doc__,
 )
 def example_wait_for_pipeline() -> None:
-    list_opportunities = ListOpportunitiesOperator(task_id="list_opportunities", pipeline="{{ params.pipeline }}")
+    list_opportunities = ListOpportunitiesOperator(
+        task_id="list_opportunities", filters={"pipeline": "{{ params.pipeline }}"}
+    )
 
     @task
     def choose_open(payloads: list[dict[str, Any]]) -> list[str]:

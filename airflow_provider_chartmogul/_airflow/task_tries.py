@@ -1,8 +1,10 @@
-"""What Airflow can tell a task of its earlier tries."""
+"""The identity of a task instance, and its earlier tries."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import uuid
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import datetime
@@ -10,23 +12,41 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-def was_tried_before(context: Context) -> bool:
-    """Tell whether the task was started before in the same DAG run, be it that it is retried or was cleared."""
+class EarlierTries(NamedTuple):
+    """
+    When the earlier tries of a task may have run.
+
+    :param not_before: no earlier try started before this; stays the same when the run is cleared
+    :param run_started: when the DAG run started; a run that is cleared, or run again by a backfill, starts later than
+        its earlier tries
+    """
+
+    not_before: datetime.datetime
+    run_started: datetime.datetime
+
+
+def task_instance_key(context: Context) -> str:
+    """Return a UUID made of DAG, run, task and map index, which stay the same in retries and when a task is cleared."""
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([ti.dag_id, ti.run_id, ti.task_id, map_index])))
+
+
+def earlier_tries(context: Context) -> EarlierTries | None:
+    """Return when earlier tries of the task, retried or cleared, may have run; None: this is the first try."""
     ti = context.get("ti")
-    return ti is not None and ti.try_number > 1
-
-
-def earlier_tries_began(context: Context) -> datetime.datetime | None:
-    """
-    Return a moment that no earlier try of the task began before; None: there was no earlier try.
-
-    Before 3.3 Airflow tells a task when its DAG run began, but not when the first of its own tries did.
-    """
-    if not was_tried_before(context):
+    if ti is None or ti.try_number <= 1:
         return None
     dag_run = context["dag_run"]
-    if not dag_run.clear_number:
-        return dag_run.start_date
-    # A run that is cleared after its end begins anew. When it was due stays; Airflow 2 has no run_after.
-    due = getattr(dag_run, "run_after", None) or dag_run.data_interval_end
-    return min(moment for moment in (due, dag_run.start_date) if moment)
+    # A scheduled run starts after its data interval, a manual one after its logical date. Airflow 2 has no run_after,
+    # and a manual run of Airflow 3 may have neither date.
+    names = ("run_after", "data_interval_end", "logical_date", "start_date")
+    moments = [moment for name in names if (moment := getattr(dag_run, name, None))]
+    return EarlierTries(min(moments), dag_run.start_date or max(moments))
+
+
+def is_retry(context: Context) -> bool:
+    """Return whether Airflow retries the task, rather than running it for the first time or after it was cleared."""
+    ti = context.get("ti")
+    # Clearing a task raises its max_tries to the number of tries so far plus its retries.
+    return ti is not None and ti.try_number > ti.max_tries - (ti.task.retries or 0) + 1

@@ -1,4 +1,4 @@
-"""What can be told of an operator's parameters before Airflow renders them."""
+"""What is known of an operator's parameters before Airflow renders them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def is_templated(value: object) -> bool:
-    """Tell whether a value is known only when the task runs: a Jinja template, or another task's output."""
+    """Return whether a value is known only when the task runs: a Jinja template, or another task's output."""
     if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    # What Airflow resolves when it renders: XComArg, DagParam, what comes of expand, ...
+        return any(start in value for start in ("{{", "{%", "{#"))
+    # Airflow resolves these when it renders: XComArg, DagParam, the results of expand, ...
     return hasattr(value, "resolve")
 
 
 def non_templated(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields whose values are known already; of a dict, the entries."""
+    """Return the fields whose values are known already; of a dict, its known entries."""
     known = {name: value for name, value in fields.items() if not is_templated(value)}
     return {name: non_templated(value) if isinstance(value, dict) else value for name, value in known.items()}

@@ -1,9 +1,9 @@
 """
-Create an opportunity exactly once, although ChartMogul has no idempotency key and answers get lost.
+Exactly-once creation of an opportunity, although ChartMogul has no idempotency keys and responses get lost.
 
-Before the first request to create it, the newest opportunity that the customer has is noted. ChartMogul lists the
-newest first, so whatever is listed above the noted one later came later, whatever anybody's clock says. After a lost
-answer, an opportunity with all the sent fields is looked for up there.
+Before the first request, the customer's newest opportunity is noted as a watermark. ChartMogul lists the newest first,
+so an opportunity above the watermark was created later, whatever the clocks say. After a lost response, the
+opportunity is looked for by its idempotency key or, above the watermark, by its fields.
 """
 
 from __future__ import annotations
@@ -12,220 +12,313 @@ import datetime
 import itertools
 import logging
 import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAmbiguousCreateError,
     ChartMogulError,
     ChartMogulNotFoundError,
-    ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay, retry_after_exceeds_cap
-from airflow_provider_chartmogul.opportunity._requests import create_body, matches_request
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, retry_after_exceeds_cap
+from airflow_provider_chartmogul.opportunity._requests import (
+    create_body,
+    matches_request,
+    may_match_request,
+    read_mapping,
+)
+from airflow_provider_chartmogul.opportunity._values import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
+    from airflow_provider_chartmogul._airflow.task_tries import EarlierTries
     from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+    from airflow_provider_chartmogul.opportunity import NewOpportunity
 
 log = logging.getLogger(__name__)
 
-_CLOCKS_DIFFER_BY = datetime.timedelta(minutes=1)  # Airflow's from ChartMogul's, at most
-_TIMED_OUT_BEHIND_A_GATEWAY = frozenset({504, 524})
-_MOST_CANDIDATES_SHOWN = 10
-_KEY = "created_opportunity"
-_RETENTION = datetime.timedelta(days=365)  # in which a task may be run again; Airflow's default is 30 days
+_CLOCK_SKEW = datetime.timedelta(minutes=1)  # between Airflow and ChartMogul, at most
+_LONGEST_TRY = datetime.timedelta(minutes=15)  # in which a try creates, clock skew included
+_LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+_FAR_FUTURE = datetime.datetime.max.replace(tzinfo=datetime.UTC)
+_SHORTEST_LAG = 10.0  # seconds; a list may lack an opportunity for that long
+_PAGE = 200
+_MAX_CANDIDATES_NAMED = 10
+_NOTE = "created_opportunity"
+_RETENTION = datetime.timedelta(days=365)  # in which a task may be cleared; Airflow's default is 30 days
+_SET_BY_CHARTMOGUL = frozenset({"uuid", "created_at", "updated_at"})
+
+
+class IdempotencyKey(NamedTuple):
+    """
+    A custom attribute that identifies an opportunity.
+
+    :param attribute: name of the attribute
+    :param value: a UUID that no other opportunity has in that attribute
+    """
+
+    attribute: str
+    value: str
+
+    def is_on(self, opportunity: Mapping[str, Any]) -> bool:
+        """Return whether an opportunity has this key."""
+        return self._read(opportunity) == self.value
+
+    def is_stored(self, opportunities: Iterable[Mapping[str, Any]]) -> bool:
+        """Return whether ChartMogul is known to store the attribute, because one of the opportunities has a key."""
+        return any(_is_uuid(self._read(opportunity)) for opportunity in opportunities)
+
+    def is_in(self, body: Mapping[str, Any]) -> bool:
+        """Return whether a request body sets this key."""
+        return {"key": self.attribute, "value": self.value} in body.get("custom", ())
+
+    def _read(self, opportunity: Mapping[str, Any]) -> str:
+        custom = opportunity.get("custom")
+        return str(custom.get(self.attribute)).strip().lower() if isinstance(custom, Mapping) else ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Watermark:
+class _Attempt:
     """
-    What was there before the first request to create.
+    A creation whose outcome may be unknown.
 
-    :param moment: creation time of the newest that was there; None: there was none
-    :param uuids: those that were there although created no earlier than this
+    :param body: the request body
+    :param newest: creation time of the customer's newest opportunity before the request; None: there was none
+    :param known: UUIDs of the opportunities of that time
+    :param trusted_from: an equal opportunity that was created before this may be somebody else's
+    :param trusted_until: so may one that was created after this
     """
 
-    moment: datetime.datetime | None
-    uuids: frozenset[str] = frozenset()
+    body: Mapping[str, Any]
+    newest: datetime.datetime | None
+    known: frozenset[str] = frozenset()
+    trusted_from: datetime.datetime = _LONG_AGO
+    trusted_until: datetime.datetime = _FAR_FUTURE
 
     @classmethod
-    def look(cls, hook: ChartMogulHook, customer_uuid: str) -> Self:
+    def begin(cls, body: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> Self:
         newest = None
-        uuids = []
-        for opportunity in hook.paginate("opportunities", {"customer_uuid": customer_uuid, "per_page": 10}):
-            created = _moment(opportunity.get("created_at"))
+        known = []
+        for opportunity in listed:
+            created = parse_moment(opportunity.get("created_at"))
             if created is not None:
                 if newest is not None and created < newest:
                     break
                 newest = created
-            uuids.append(opportunity.get("uuid", ""))
-        return cls(newest, frozenset(uuids))
+            known.append(str(opportunity.get("uuid")))
+        return cls(body, newest, frozenset(known))
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Self:
-        return cls(_moment(record["moment"]), frozenset(record["uuids"]))
+    def from_json(cls, note: Mapping[str, Any]) -> Self:
+        until = datetime.datetime.fromisoformat(note["begun_at"]) + _LONGEST_TRY
+        return cls(note["body"], parse_moment(note["newest"]), frozenset(note["known"]), trusted_until=until)
 
     def to_json(self) -> dict[str, Any]:
-        return {"moment": self.moment.isoformat() if self.moment else None, "uuids": sorted(self.uuids)}
+        return {
+            "body": self.body,
+            "newest": self.newest.isoformat() if self.newest else None,
+            "known": sorted(self.known),
+            "begun_at": datetime.datetime.now(datetime.UTC).isoformat(),
+        }
 
-    def has(self, opportunity: Mapping[str, Any]) -> bool:
-        if opportunity.get("uuid") in self.uuids:
-            return True
-        created = _moment(opportunity.get("created_at"))
-        return self.moment is not None and created is not None and created < self.moment
+    def is_preceded_by(self, opportunity: Mapping[str, Any]) -> bool:
+        """Return whether an opportunity existed before the attempt."""
+        created = parse_moment(opportunity.get("created_at"))
+        is_older = self.newest is not None and created is not None and created < self.newest
+        return is_older or opportunity.get("uuid") in self.known
+
+    def trusts(self, opportunity: Mapping[str, Any]) -> bool:
+        """Return whether an opportunity that equals the request can only be the attempt's."""
+        created = parse_moment(opportunity.get("created_at"))
+        return created is not None and self.trusted_from <= created <= self.trusted_until
 
 
 def create_opportunity_once(
     hook: ChartMogulHook,
     fields: Mapping[str, Any],
     *,
+    key: IdempotencyKey | None = None,
     store: Any = None,
-    tried_since: datetime.datetime | None = None,
+    tries: EarlierTries | None = None,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
     """
-    Create an opportunity, or find the one that an attempt created whose answer was lost.
+    Create an opportunity, or find the one that an attempt created whose response was lost.
 
-    :param hook: sends the requests; its ``max_retries`` is also how often a creation is tried again
+    :param hook: sends the requests; its ``max_retries`` limits the retries of the creation, too
     :param fields: as in :meth:`~airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook.create_opportunity`
-    :param store: Airflow's ``task_state_store``, where earlier tries left a note and later ones find it; None: this
-        Airflow has none
-    :param tried_since: a moment that no earlier try began before, for where the store has no note; None: there was no
-        earlier try
+    :param key: stored in the opportunity, and looked for
+    :param store: Airflow's ``task_state_store``, where a try leaves a note for later ones; None before Airflow 3.3
+    :param tries: earlier tries of the task, for where the store has no note; None: this is the first try
+    :param sleep: waits a number of seconds
     :return: the opportunity's JSON
     :raises ValueError: naming every field that is wrong; nothing was sent
-    :raises ChartMogulAmbiguousCreateError: if it cannot be told which opportunity was created, if any was
+    :raises ChartMogulAmbiguousCreateError: if the opportunity cannot be told from others; naming the candidates
     """
-    return _Creation(hook, fields, store, tried_since).run()
+    if key is not None:
+        custom = read_mapping(fields.get("custom") or {}, "custom")
+        if key.attribute in custom:
+            raise ValueError(f"custom[{key.attribute!r}]: is the idempotency_attribute, whose value the task sets.")
+        fields = {**fields, "custom": {**custom, key.attribute: key.value}}
+    return _Creation(hook, fields, create_body(fields), key, store, tries, sleep).run()
 
 
+@dataclass(frozen=True, slots=True)
 class _Creation:
-    def __init__(
-        self, hook: ChartMogulHook, fields: Mapping[str, Any], store: Any, tried_since: datetime.datetime | None
-    ) -> None:
-        self._hook = hook
-        self._fields = fields
-        self._body = create_body(fields)
-        self._store = store
-        self._tried_since = tried_since
-        self._before = _Watermark(None)
+    hook: ChartMogulHook
+    fields: Mapping[str, Any]
+    body: Mapping[str, Any]
+    key: IdempotencyKey | None
+    store: Any
+    tries: EarlierTries | None
+    sleep: Callable[[float], object]
 
     def run(self) -> dict[str, Any]:
-        opportunity = self._find_earlier()
-        if opportunity is None:
-            self._note()
-            opportunity = self._create()
-        self._note(created=opportunity["uuid"])
+        opportunity = self._find_of_earlier_tries() or self._create_unless_marked()
+        self._note("created", uuid=opportunity["uuid"])
         return opportunity
 
-    def _note(self, **more: str) -> None:
-        if self._store is not None:
-            record = {"before": self._before.to_json(), "sent": self._body, **more}
-            self._store.set(_KEY, record, retention=_RETENTION)
+    def _note(self, state: str, **facts: Any) -> None:
+        if self.store is not None:
+            self.store.set(_NOTE, {"state": state, **facts}, retention=_RETENTION)
 
-    def _find_earlier(self) -> dict[str, Any] | None:
-        """Return what an earlier try created; find out what is there before this one creates anything."""
-        if self._store is not None and (record := self._store.get(_KEY)):
-            self._before = _Watermark.from_json(record["before"])
-            found = self._retrieve(record["created"]) if "created" in record else self._find(record["sent"])
-            if record["sent"] == self._body:
-                return found
-            if found is not None:
-                raise self._undecided([found], "was created by an earlier try, with fields that have changed since")
-        elif self._tried_since is not None:
-            self._before = _Watermark(self._tried_since - _CLOCKS_DIFFER_BY)
-            return self._find(self._body)
-        self._before = _Watermark.look(self._hook, self._body["customer_uuid"])
-        return None
+    def _find_of_earlier_tries(self) -> dict[str, Any] | None:
+        note = (self.store is not None and self.store.get(_NOTE)) or {"state": "missing"}
+        found = None
+        if note["state"] == "created":
+            found = self._retrieve(note["uuid"])
+        elif note["state"] == "sent":
+            found = self._find_lost(_Attempt.from_json(note))
+        elif note["state"] == "missing" and self.tries is not None:
+            since = self.tries.not_before - _CLOCK_SKEW
+            found = self._find_lost(_Attempt(self.body, since, trusted_from=self.tries.run_started))
+        else:
+            # So that a later try can tell a try that sent nothing from a note that is gone.
+            self._note("nothing sent")
+        if found is not None and str(found.get("customer_uuid")).lower() != self.body["customer_uuid"]:
+            raise self._ambiguous([found], "was created by an earlier try, for another customer")
+        return found
 
     def _retrieve(self, uuid: str) -> dict[str, Any] | None:
         try:
-            return self._hook.retrieve_opportunity(uuid)
+            return self.hook.retrieve_opportunity(uuid)
         except ChartMogulNotFoundError:
-            # Somebody deleted it, and then ran the task anew.
+            log.info("Opportunity %s, which an earlier try created, does not exist any more.", uuid)
             return None
 
-    def _create(self) -> dict[str, Any]:
-        retries = self._hook.max_retries
-        retry = 0
-        while True:
+    def _create_unless_marked(self) -> dict[str, Any]:
+        listed: Iterable[dict[str, Any]] = self._list(self.body)
+        if self.key is not None:
+            listed = list(listed)
+            if marked := self._find_marked(listed):
+                return marked
+        attempt = _Attempt.begin(self.body, listed)
+        self._note("sent", **attempt.to_json())
+        return self._create(attempt)
+
+    def _create(self, attempt: _Attempt) -> dict[str, Any]:
+        for retry in itertools.count():
             try:
-                opportunity = self._hook.create_opportunity(**self._fields)
+                opportunity = self.hook.create_opportunity(**cast("NewOpportunity", self.fields))
             except ChartMogulError as error:
                 if not error.may_have_acted:
+                    if not retry:
+                        self._note("nothing sent")
                     raise
-                log.warning("%s Looking whether the opportunity was created all the same.", error.summary)
-                found = self._find(self._body) or self._recheck_after_delay(error, retry)
-                if found is not None:
+                log.warning("%s Checking whether the opportunity was created.", error.summary)
+                if found := self._find_lost(attempt, error.retry_after):
                     return found
-                if retry >= retries:
+                if retry >= self.hook.max_retries or retry_after_exceeds_cap(error):
                     raise
-                retry += 1
-                log.warning("The opportunity was not created. Trying again (retry %d of %d).", retry, retries)
+                log.warning("It was not. Trying again (retry %d of %d).", retry + 1, self.hook.max_retries)
             else:
-                if retry:
-                    self._check_for_duplicates()
-                return opportunity
+                break
+        if retry:
+            self._check_for_duplicates(attempt, opportunity)
+        if self.key is not None and not self.key.is_on(opportunity):
+            log.warning(
+                "ChartMogul did not store custom attribute %r. Define it in ChartMogul, for opportunities and as text; "
+                "until then, retries compare fields.",
+                self.key.attribute,
+            )
+        return opportunity
 
-    def _recheck_after_delay(self, error: ChartMogulError, retry: int) -> dict[str, Any] | None:
-        """Look once more after a while, since ChartMogul may still be at work on what nobody waits for any more."""
-        if isinstance(error, ChartMogulUnreachableError) or error.status in _TIMED_OUT_BEHIND_A_GATEWAY:
-            wait = min(self._hook.settings.timeout, LONGEST_BACKOFF)
-        else:
-            if retry_after_exceeds_cap(error):
-                raise error
-            wait = backoff_delay(retry, error.retry_after)
-        time.sleep(wait)
-        return self._find(self._body)
+    def _find_lost(self, attempt: _Attempt, retry_after: float | None = None) -> dict[str, Any] | None:
+        """Return the opportunity of an attempt; if it is not certain at first sight, look again after a while."""
+        with suppress(ChartMogulAmbiguousCreateError):
+            if found := self._find(attempt):
+                return found
+        # ChartMogul may still be creating it, and its lists may lag behind.
+        wait = max(self.hook.settings.timeout, retry_after or 0, _SHORTEST_LAG)
+        self.sleep(min(wait, LONGEST_BACKOFF))
+        return self._find(attempt)
 
-    def _find(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the opportunity that was created from a request body, if any was."""
-        new = self._created_since(body["customer_uuid"])
-        equal = [opportunity for opportunity in new if matches_request(opportunity, body)]
-        if len(equal) == 1:
-            log.info("Opportunity %s was created by an attempt whose answer was lost.", equal[0]["uuid"])
+    def _find(self, attempt: _Attempt) -> dict[str, Any] | None:
+        listed: Iterable[dict[str, Any]] = self._list(attempt.body)
+        if self.key is not None:
+            listed = list(listed)
+            if marked := self._find_marked(listed):
+                return marked
+            newest_of_account = itertools.islice(self.hook.list_opportunities(), _PAGE)
+            if self.key.is_in(attempt.body) and self.key.is_stored(itertools.chain(listed, newest_of_account)):
+                return None
+        new = list(itertools.takewhile(lambda opportunity: not attempt.is_preceded_by(opportunity), listed))
+        equal = [opportunity for opportunity in new if matches_request(opportunity, attempt.body)]
+        if len(equal) == 1 and attempt.trusts(equal[0]):
+            log.info("Opportunity %s was created by an attempt whose response was lost.", equal[0]["uuid"])
             return equal[0]
         if equal:
-            raise self._undecided(equal, "have all its fields")
-        edited = [opportunity for opportunity in new if _is_edited(opportunity)]
-        if edited:
-            raise self._undecided(edited, "may have had its fields before somebody changed them")
+            raise self._ambiguous(equal, "have all its fields")
+        if similar := [opportunity for opportunity in new if may_match_request(opportunity, attempt.body)]:
+            raise self._ambiguous(similar, "may have had its fields before ChartMogul or somebody changed them")
         return None
 
-    def _check_for_duplicates(self) -> None:
-        equal = [new for new in self._created_since(self._body["customer_uuid"]) if matches_request(new, self._body)]
-        if len(equal) > 1:
-            raise self._undecided(equal, "have all its fields")
+    def _find_marked(self, listed: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+        marked = [opportunity for opportunity in listed if self.key is not None and self.key.is_on(opportunity)]
+        if len(marked) > 1:
+            raise self._ambiguous(marked, "have its idempotency key")
+        if marked:
+            log.info("Opportunity %s has the idempotency key of this task.", marked[0]["uuid"])
+        return marked[0] if marked else None
 
-    def _created_since(self, customer_uuid: str) -> list[dict[str, Any]]:
-        listed = self._hook.list_opportunities(customer_uuid=customer_uuid)
-        new = itertools.takewhile(lambda opportunity: not self._before.has(opportunity), listed)
-        return [opportunity for opportunity in new if str(opportunity.get("customer_uuid")).lower() == customer_uuid]
+    def _check_for_duplicates(self, attempt: _Attempt, created: dict[str, Any]) -> None:
+        def is_duplicate(opportunity: dict[str, Any]) -> bool:
+            differing = {name for name in created if opportunity.get(name) != created[name]}
+            return differing <= _SET_BY_CHARTMOGUL or (self.key is not None and self.key.is_on(opportunity))
 
-    def _undecided(self, candidates: list[dict[str, Any]], why: str) -> ChartMogulAmbiguousCreateError:
-        shown = [
+        new = itertools.takewhile(lambda opportunity: not attempt.is_preceded_by(opportunity), self._list(self.body))
+        duplicates = [opportunity for opportunity in new if is_duplicate(opportunity)]
+        if len(duplicates) > 1:
+            raise self._ambiguous(duplicates, "are equal, so ChartMogul may have created one of them late")
+
+    def _list(self, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        customer = body["customer_uuid"]
+        for opportunity in self.hook.list_opportunities(customer_uuid=customer):
+            if str(opportunity.get("customer_uuid")).lower() == customer:
+                yield opportunity
+
+    def _ambiguous(self, candidates: list[dict[str, Any]], why: str) -> ChartMogulAmbiguousCreateError:
+        named = [
             f"{candidate.get('uuid')} (created {candidate.get('created_at')})"
-            for candidate in candidates[:_MOST_CANDIDATES_SHOWN]
+            for candidate in candidates[:_MAX_CANDIDATES_NAMED]
         ]
-        if len(candidates) > _MOST_CANDIDATES_SHOWN:
-            shown.append(f"{len(candidates) - _MOST_CANDIDATES_SHOWN} more")
+        if len(candidates) > _MAX_CANDIDATES_NAMED:
+            named.append(f"{len(candidates) - _MAX_CANDIDATES_NAMED} more")
+        hint = "set the operator's idempotency_attribute to make this certain in future runs"
+        if self.key is not None:
+            hint = f"check that custom attribute {self.key.attribute!r} is defined in ChartMogul"
         return ChartMogulAmbiguousCreateError(
-            "An answer of ChartMogul's was lost, and which opportunity this task created, if any, cannot be told: "
-            f"{', '.join(shown)} {why}"
+            "A response was lost, so it is uncertain which opportunity this task created, if any: "
+            f"{', '.join(named)} {why}; {hint}"
         )
 
 
-def _is_edited(opportunity: Mapping[str, Any]) -> bool:
-    created, updated = _moment(opportunity.get("created_at")), _moment(opportunity.get("updated_at"))
-    return created is None or updated is None or updated > created
-
-
-def _moment(text: object) -> datetime.datetime | None:
+def _is_uuid(text: str) -> bool:
     try:
-        moment = datetime.datetime.fromisoformat(text) if isinstance(text, str) else None
+        return str(uuid.UUID(text)) == text
     except ValueError:
-        return None
-    if moment is not None and moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment
+        return False

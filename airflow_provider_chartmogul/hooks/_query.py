@@ -14,8 +14,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_chartmogul.exceptions import hide_addresses
-from airflow_provider_chartmogul.opportunity import OpportunityFilters
-from airflow_provider_chartmogul.opportunity._values import to_iso_date
 
 _ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
 _ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")
@@ -70,24 +68,6 @@ def encode_query(params: Mapping[str, Any] | str | None) -> dict[str, str]:
     if params is not None and not isinstance(params, Mapping):
         raise ValueError(f"query: expected a dict or a JSON object, not {type(params).__name__}")
     return {str(name): encode_value(name, value) for name, value in (params or {}).items() if value is not None}
-
-
-def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
-    """
-    Return the query parameters that list opportunities.
-
-    :param filters: any of :class:`OpportunityFilters`; one that is None is left out
-    :raises ValueError: if one is wrong, empty or unknown
-    """
-    known = OpportunityFilters.__annotations__
-    if unknown := [str(name) for name in filters if name not in known]:
-        raise ValueError(f"{', '.join(unknown)}: unknown here; the known names are {', '.join(known)}.")
-    dates = {
-        name: to_iso_date(value, name)
-        for name, value in filters.items()
-        if name.startswith("estimated_close_date") and value is not None
-    }
-    return encode_query({**filters, **dates})
 
 
 def encode_value(name: str, value: object) -> str:

@@ -20,7 +20,7 @@ from airflow_provider_chartmogul.exceptions import (
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
 from airflow_provider_chartmogul.hooks._response_errors import check_opportunity
 from airflow_provider_chartmogul.hooks._retries import backoff_delay, is_retried
-from airflow_provider_chartmogul.opportunity._requests import create_body, update_body
+from airflow_provider_chartmogul.opportunity._requests import create_body, list_query, update_body
 from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid
 
 if TYPE_CHECKING:
@@ -246,8 +246,6 @@ class ChartMogulHook(BaseHook):
         :param filters: see :class:`~airflow_provider_chartmogul.opportunity.OpportunityFilters`
         :raises ValueError: naming every filter that is wrong, empty or unknown
         """
-        from airflow_provider_chartmogul.hooks._query import list_query
-
         return self.paginate("opportunities", list_query(filters))
 
     def create_opportunity(self, **opportunity: Unpack[NewOpportunity]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Required, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     import datetime
@@ -28,6 +28,23 @@ class OpportunityType(StrEnum):
     ARR = "arr"
 
 
+class _RequiredFields(TypedDict):
+    customer_uuid: str
+    """UUID of the customer, ``cus_…``."""
+    owner: str
+    """Email address of a user with a CRM seat."""
+    pipeline: str
+    """Name of the pipeline."""
+    pipeline_stage: str
+    """Name of the stage."""
+    estimated_close_date: datetime.date | str
+    """A date, or a string ``YYYY-MM-DD``."""
+    amount_in_cents: int | str
+    """In the currency's minor unit."""
+    currency: str
+    """Three-letter code, such as USD."""
+
+
 class _OptionalFields(TypedDict, total=False):
     type: OpportunityType | str | None
     """How the amount recurs; ChartMogul's default is ``recurring``."""
@@ -39,42 +56,30 @@ class _OptionalFields(TypedDict, total=False):
     """Custom attributes by name, or a JSON object of them as text."""
 
 
-class NewOpportunity(_OptionalFields, total=False):
+# In two classes, because `Required` inside a quoted annotation does not reach `__required_keys__`.
+class NewOpportunity(_RequiredFields, _OptionalFields):
     """
-    The fields of an opportunity to create.
+    The fields of an opportunity to create; optional ones that are None are not sent.
 
     See https://dev.chartmogul.com/reference/opportunities/add.
     """
 
-    customer_uuid: Required[str]
-    """UUID of the customer, ``cus_…``."""
-    owner: Required[str]
-    """Email address of a user with a CRM seat."""
-    pipeline: Required[str]
-    """Name of the pipeline."""
-    pipeline_stage: Required[str]
-    """Name of the stage."""
-    estimated_close_date: Required[datetime.date | str]
-    """A date, or a string ``YYYY-MM-DD``."""
-    amount_in_cents: Required[int | str]
-    """In the currency's minor unit."""
-    currency: Required[str]
-    """Three-letter code, such as USD."""
 
-
-class OpportunityChanges(_OptionalFields, total=False):
-    """
-    The fields that an update can set, as in :class:`NewOpportunity`; a field that is left out is not changed.
-
-    See https://dev.chartmogul.com/reference/opportunities/update.
-    """
-
+class _ChangeableFields(TypedDict, total=False):
     owner: str | None
     pipeline: str | None
     pipeline_stage: str | None
     estimated_close_date: datetime.date | str | None
     amount_in_cents: int | str | None
     currency: str | None
+
+
+class OpportunityChanges(_ChangeableFields, _OptionalFields):
+    """
+    The fields that an update can set, as in :class:`NewOpportunity`; one that is left out is not changed, None is null.
+
+    See https://dev.chartmogul.com/reference/opportunities/update.
+    """
 
 
 class OpportunityFilters(TypedDict, total=False):

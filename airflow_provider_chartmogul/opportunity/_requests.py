@@ -1,7 +1,7 @@
 """
-What ChartMogul is asked to write: the fields of an opportunity as users give them, checked and turned into JSON.
+Request bodies and queries: the fields of an opportunity as users write them, checked and converted to JSON.
 
-A template that is not rendered natively yields text, so text that stands for a number, or for JSON, is taken for it.
+A template that is not rendered natively yields text, so text that stands for a number, or for JSON, is converted.
 """
 
 from __future__ import annotations
@@ -11,43 +11,42 @@ import json
 import math
 import operator
 import re
+import uuid
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
+from airflow_provider_chartmogul.opportunity._fields import (
+    ForecastCategory,
+    NewOpportunity,
+    OpportunityChanges,
+    OpportunityFilters,
+    OpportunityType,
+)
 from airflow_provider_chartmogul.opportunity._values import to_iso_date, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from enum import StrEnum
 
-REQUIRED_FIELDS = (
-    "customer_uuid",
-    "owner",
-    "pipeline",
-    "pipeline_stage",
-    "estimated_close_date",
-    "amount_in_cents",
-    "currency",
-)
-OPTIONAL_FIELDS = ("type", "forecast_category", "win_likelihood", "custom")
-CREATABLE_FIELDS = (*REQUIRED_FIELDS, *OPTIONAL_FIELDS)
-UPDATABLE_FIELDS = (*REQUIRED_FIELDS[1:], *OPTIONAL_FIELDS)
+CREATABLE_FIELDS = tuple(NewOpportunity.__annotations__)
+REQUIRED_FIELDS = tuple(name for name in CREATABLE_FIELDS if name in NewOpportunity.__required_keys__)
+CHANGEABLE_FIELDS = tuple(OpportunityChanges.__annotations__)
+FILTERS = tuple(OpportunityFilters.__annotations__)
 
 _CUSTOMER_UUID = re.compile(r"cus_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
-_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def create_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the request body that creates an opportunity.
 
-    :param fields: all of :data:`REQUIRED_FIELDS` and any of :data:`OPTIONAL_FIELDS`; None stands for left out
+    :param fields: those of :class:`NewOpportunity`; an optional one that is None is left out
     :raises ValueError: naming every field that is missing, wrong or unknown
     """
-    fields = {**dict.fromkeys(REQUIRED_FIELDS), **fields}
-    body = _checked(fields, CREATABLE_FIELDS, REQUIRED_FIELDS)
+    body = _checked({**dict.fromkeys(REQUIRED_FIELDS), **fields}, CREATABLE_FIELDS, required=REQUIRED_FIELDS)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -55,66 +54,116 @@ def update_body(changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return the request body that changes an opportunity.
 
-    :param changes: any of :data:`UPDATABLE_FIELDS`; None clears a field
+    :param changes: any of :class:`OpportunityChanges`; None becomes null
     :raises ValueError: naming every field that is wrong or cannot be changed, or if there is no change
     """
     if not changes:
-        raise ValueError(f"Nothing to change; give at least one of {', '.join(UPDATABLE_FIELDS)}.")
-    return _checked(changes, UPDATABLE_FIELDS)
+        raise ValueError(f"Nothing to change; give at least one of {', '.join(CHANGEABLE_FIELDS)}.")
+    return _checked(changes, CHANGEABLE_FIELDS)
 
 
-def check_fields(fields: Mapping[str, Any], *, required: Collection[str] = ()) -> None:
+def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
     """
-    Check some fields of an opportunity.
+    Return the query parameters that list opportunities.
+
+    An empty filter is refused: an empty template renders to it, and whether ChartMogul takes it for all opportunities
+    or for none is not documented.
+
+    :param filters: any of :class:`OpportunityFilters`; one that is None is left out
+    :raises ValueError: naming every filter that is wrong, empty or unknown
+    """
+    given = {name: value for name, value in filters.items() if value is not None or name not in FILTERS}
+    return _checked(given, FILTERS, checks=_FILTER_CHECKS)
+
+
+def check_fields(fields: Mapping[str, Any], allowed: Collection[str], *, required: Collection[str] = ()) -> None:
+    """
+    Check the fields that are known when a DAG is parsed.
 
     :param fields: those to check
-    :param required: fields that may not be None
+    :param allowed: the names that they can have
+    :param required: names whose values can be neither None nor empty text
     :raises ValueError: naming every field that is wrong
     """
-    _checked(fields, CREATABLE_FIELDS, required)
+    _checked(fields, allowed, required=required)
+
+
+def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
+    """
+    Return a mapping that may come as the text of a JSON object, as a template of a whole dict renders to.
+
+    :param value: the mapping or text
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if it is neither; the text is not shown, since it may hold an owner's address
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(
+                f"{parameter}: the text is not JSON; end a template of a dict with | tojson, or template its values."
+            ) from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{parameter}: expected a dict or a JSON object, not {type(value).__name__}.")
+    return value
 
 
 def matches_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """
-    Tell whether an opportunity has all the fields that a creation asked for.
-
-    ChartMogul may have trimmed a text or changed its case, added a time to a date, made a number of a text or the
-    reverse, and left out what was empty.
+    Return whether an opportunity has exactly the fields that a creation asked for.
 
     :param opportunity: the opportunity's JSON
     :param body: the request body of the creation
     """
-    custom = opportunity.get("custom") or {}
-    pairs = [(value, opportunity.get(name)) for name, value in body.items() if name != "custom"]
-    # Written as [{"key": "seats", "value": 3}], read back as {"seats": 3}.
-    pairs += [(attribute["value"], custom.get(attribute["key"])) for attribute in body.get("custom", ())]
-    return all(_normalize(sent) == _normalize(received) for sent, received in pairs)
+    sent = {**body, "custom": {attribute["key"]: attribute["value"] for attribute in body.get("custom", ())}}
+    received = {name: opportunity.get(name) for name in sent}
+    return _as_text(sent) == _as_text(received)
 
 
-def _normalize(value: object) -> object:
-    text = "" if value is None else str(value).strip().casefold()
-    try:
-        number = float(text)
-    except ValueError:
-        pass
-    else:
-        return number if math.isfinite(number) else text
-    try:
-        return datetime.datetime.fromisoformat(text.upper()).date()
-    except ValueError:
-        return text
+def may_match_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """
+    Return whether a creation may have made an opportunity, although some of its fields differ.
+
+    ChartMogul can trim and normalize text, convert dates and numbers, drop attributes that the account does not define,
+    and take the category and the likelihood from the stage, so none of these tells two opportunities apart. Amount and
+    currency do, unless somebody has edited the opportunity since.
+
+    :param opportunity: the opportunity's JSON
+    :param body: the request body of the creation
+    """
+    updated = opportunity.get("updated_at")
+    if updated is None or updated != opportunity.get("created_at"):
+        return True
+    amount, currency = opportunity.get("amount_in_cents"), opportunity.get("currency")
+    has_other_amount = isinstance(amount, int) and amount != body["amount_in_cents"]
+    has_other_currency = isinstance(currency, str) and currency.upper() != body["currency"]
+    return not has_other_amount and not has_other_currency
 
 
-def _checked(fields: Mapping[str, Any], allowed: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
+def _as_text(fields: Mapping[str, Any]) -> str:
+    # As JSON, in which true is not 1.
+    custom = fields["custom"] if isinstance(fields["custom"], Mapping) else {}
+    attributes = {key: value for key, value in custom.items() if value is not None}
+    return json.dumps({**fields, "custom": attributes}, sort_keys=True)
+
+
+def _checked(
+    fields: Mapping[str, Any],
+    allowed: Collection[str],
+    *,
+    required: Collection[str] = (),
+    checks: Mapping[str, Callable[[object, str], Any]] | None = None,
+) -> dict[str, Any]:
+    checks = checks or _CHECKS
     body = {}
     problems = []
     for name, value in fields.items():
         try:
             if name not in allowed:
-                raise ValueError(f"{truncated_repr(name)}: cannot be set; what can is {', '.join(allowed)}.")
-            if value is None and name in required:
+                raise ValueError(f"{truncated_repr(name)}: not one of {', '.join(allowed)}.")
+            if name in required and (value is None or _is_blank(value)):
                 raise ValueError(f"{name}: missing.")
-            body[name] = None if value is None else _CHECKS[name](value, name)
+            body[name] = None if value is None else checks[name](value, name)
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -122,12 +171,17 @@ def _checked(fields: Mapping[str, Any], allowed: Collection[str], required: Coll
     return body
 
 
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
 def _check_customer_uuid(value: object, name: str) -> str:
-    if not isinstance(value, str) or not _CUSTOMER_UUID.fullmatch(value):
+    text = value.strip() if isinstance(value, str) else ""
+    if not _CUSTOMER_UUID.fullmatch(text):
         raise ValueError(
             f"{name}: expected one like cus_f466e33d-ff2b-4a11-8f85-417eb02157a7, not {truncated_repr(value)}."
         )
-    return value.lower()
+    return text.lower()
 
 
 def _check_owner(value: object, name: str) -> str:
@@ -144,8 +198,15 @@ def _check_name(value: object, name: str) -> str:
     return str(value)
 
 
+def _check_date(value: object, name: str) -> str:
+    return to_iso_date(value.strip() if isinstance(value, str) else value, name)
+
+
 def _check_integer(value: object, name: str) -> int:
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    # XCom hands Decimal over as an object.
+    if isinstance(value, Decimal) and value.is_finite() and abs(value) < 10**18 and value == int(value):
         return int(value)
     try:
         if not isinstance(value, bool):
@@ -163,9 +224,10 @@ def _check_win_likelihood(value: object, name: str) -> int:
 
 
 def _check_currency(value: object, name: str) -> str:
-    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+    text = value.strip() if isinstance(value, str) else ""
+    if not _CURRENCY.fullmatch(text):
         raise ValueError(f"{name}: expected three capital letters like USD, not {truncated_repr(value)}.")
-    return str(value)
+    return text
 
 
 def _check_type(value: object, name: str) -> str:
@@ -178,44 +240,52 @@ def _check_forecast_category(value: object, name: str) -> str:
 
 def _one_of(enum: type[StrEnum], value: object, name: str) -> str:
     known = [member.value for member in enum]
-    if not isinstance(value, str) or value not in known:
+    text = value.strip() if isinstance(value, str) else ""
+    if text not in known:
         raise ValueError(f"{name}: {truncated_repr(value)} is none of {', '.join(known)}.")
-    return str(value)
+    return text
 
 
 def _check_custom(value: object, name: str) -> list[dict[str, Any]]:
-    if isinstance(value, str):
+    attributes = read_mapping(value, name)
+    problems = []
+    body = []
+    for key, attribute in attributes.items():
         try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError(
-                f"{name}: {truncated_repr(value)} is not JSON; "
-                "end a template of a dict with | tojson, or template its values."
-            ) from None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}: expected a dict of custom attributes, not {truncated_repr(value)}.")
-    problems = [
-        f"{name}: expected a name, not {truncated_repr(key)}." for key in value if not isinstance(key, str) or not key
-    ]
-    attributes = []
-    for key, attribute in value.items():
-        try:
-            attributes.append({"key": str(key), "value": _check_attribute(attribute, f"{name}[{truncated_repr(key)}]")})
+            if not isinstance(key, str) or not key:
+                raise ValueError(f"{name}: expected a name, not {truncated_repr(key)}.")
+            body.append({"key": key, "value": _check_attribute(attribute, f"{name}[{truncated_repr(key)}]")})
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError(" ".join(problems))
-    return attributes
+    return body
 
 
 def _check_attribute(value: object, name: str) -> Any:
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
     if isinstance(value, str):
         return str(value)
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise ValueError(f"{name}: expected text, a number, true, false, a date or null, not {truncated_repr(value)}.")
+    try:
+        return _check_integer(value, name)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected text, a number, true, false, a date or null, not {truncated_repr(value)}."
+        ) from None
+
+
+def _filter_check(check: Callable[[object, str], str]) -> Callable[[object, str], str]:
+    def checked(value: object, name: str) -> str:
+        if _is_blank(value):
+            raise ValueError(f"{name}: empty, which may mean all or none; leave the filter out, or give None, for all.")
+        return check(value, name)
+
+    return checked
 
 
 _CHECKS: dict[str, Callable[[object, str], Any]] = {
@@ -223,11 +293,14 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
     "owner": _check_owner,
     "pipeline": _check_name,
     "pipeline_stage": _check_name,
-    "estimated_close_date": to_iso_date,
+    "estimated_close_date": _check_date,
     "amount_in_cents": _check_integer,
     "currency": _check_currency,
     "type": _check_type,
     "forecast_category": _check_forecast_category,
     "win_likelihood": _check_win_likelihood,
     "custom": _check_custom,
+}
+_FILTER_CHECKS = {
+    name: _filter_check(_check_date if name.startswith("estimated_close_date") else _CHECKS[name]) for name in FILTERS
 }

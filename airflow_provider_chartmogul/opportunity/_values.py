@@ -96,6 +96,15 @@ def to_iso_date(value: object, parameter: str) -> str:
     return value.isoformat()
 
 
+def parse_moment(value: object) -> datetime.datetime | None:
+    """Return the time that an ISO 8601 string stands for, UTC unless it has another zone; None if it is none."""
+    try:
+        moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=datetime.UTC) if moment is not None and moment.tzinfo is None else moment
+
+
 def truncated_repr(value: object) -> str:
     """Return what a user wrote for an error message, cut where it is long."""
     text = repr(value)

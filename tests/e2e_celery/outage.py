@@ -91,13 +91,13 @@ class Night:
 
     def created_for(self, lead: str) -> list[dict[str, Any]]:
         """Return the opportunities that were created for a lead."""
-        return [one for one in self.opportunities if one["custom"] == {"lead": lead}]
+        return [one for one in self.opportunities if one["custom"].get("lead") == lead]
 
     def requests_to_create(self, lead: str) -> list[RecordedRequest]:
         """Return the requests to create an opportunity for a lead, but for those that were turned away as too many."""
-        wanted = [{"key": "lead", "value": lead}]
+        wanted = {"key": "lead", "value": lead}
         posts = [one for one in self.requests if one.method == "POST" and one.status != 429]
-        return [one for one in posts if one.body and one.body["custom"] == wanted]
+        return [one for one in posts if one.body and wanted in one.body["custom"]]
 
 
 class _Story:

@@ -140,7 +140,7 @@ def test_what_is_wrong_sends_nothing(sandbox: Sandbox) -> None:
     hook = ChartMogulHook()
     with pytest.raises(ValueError, match=r"currency: .* type: "):
         hook.create_opportunity(**{**NEW, "currency": "euro"}, type="never")
-    with pytest.raises(ValueError, match="'customer_uuid': cannot be set"):
+    with pytest.raises(ValueError, match="'customer_uuid': not one of owner"):
         hook.update_opportunity(EXAMPLE_OPPORTUNITY_UUID, customer_uuid=NEW["customer_uuid"])  # type: ignore[call-arg]  # which is the point
     with pytest.raises(ValueError, match="Nothing to change"):
         hook.update_opportunity(EXAMPLE_OPPORTUNITY_UUID)

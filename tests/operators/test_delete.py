@@ -7,11 +7,12 @@ from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_chartmogul.operators.opportunity import DeleteOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
+from tests.support.airflow_versions import HAS_TASK_STATE_STORE
 from tests.support.dag_runs import run_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
-    from tests.conftest import Connect
+    from tests.conftest import Connect, Logs
 
 
 def dag(**options: Any) -> DAG:
@@ -58,6 +59,65 @@ def test_a_retry_of_the_task_takes_what_an_earlier_try_deleted(sandbox: Sandbox,
     assert run.start("delete").state == "up_for_retry"
     assert not is_there(sandbox)
     assert run.start("delete").state == "success"
+
+
+def test_a_definite_404_stays_a_failure_when_the_task_is_cleared(sandbox: Sandbox) -> None:
+    sandbox.remove_opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    run = run_of(lambda: dag(retries=1))
+    assert run.start("delete").state == "failed"
+    run.clear("delete")
+    outcome = run.start("delete")
+    assert outcome.state == "failed"
+    assert "HTTP 404" in str(outcome.error)
+
+
+def test_a_retry_after_a_clear_takes_what_the_try_before_it_deleted(sandbox: Sandbox, connect: Connect) -> None:
+    connect(extra={"max_retries": 0})
+    run = run_of(lambda: dag(retries=1))
+    sandbox.inject_fault(Fault("status", status=403, method="DELETE"))
+    assert run.start("delete").state == "failed"
+    run.clear("delete")
+    sandbox.inject_fault(Fault("reset", method="DELETE", after_acting=True))
+    assert run.start("delete").state == "up_for_retry"
+    assert run.start("delete").state == "success"
+
+
+def test_a_task_that_deleted_the_opportunity_can_be_cleared(sandbox: Sandbox) -> None:
+    run = run_of(dag)
+    assert run.start("delete").state == "success"
+    run.clear("delete")
+    outcome = run.start("delete")
+    # Before Airflow 3.3 it is not known that an earlier try deleted it.
+    assert outcome.state == ("success" if HAS_TASK_STATE_STORE else "failed")
+    assert not is_there(sandbox)
+
+
+def test_another_opportunity_than_the_deleted_one_is_missing(sandbox: Sandbox) -> None:
+    first, second, _ = (opportunity["uuid"] for opportunity in sandbox.opportunities)
+    uuid = first
+
+    def build() -> DAG:
+        with DAG("dag", schedule=None) as dag:
+            DeleteOpportunityOperator(task_id="delete", opportunity_uuid=uuid)
+        return dag
+
+    run = run_of(build)
+    assert run.start("delete").state == "success"
+    sandbox.remove_opportunity(second)
+    uuid = second
+    run.clear("delete")
+    assert run.start("delete").state == "failed"
+
+
+def test_it_logs_the_outcome(sandbox: Sandbox, logs: Logs) -> None:
+    operator = DeleteOpportunityOperator(
+        task_id="delete", opportunity_uuid=EXAMPLE_OPPORTUNITY_UUID, ignore_missing=True
+    )
+    operator.execute({})
+    assert logs.messages.count(f"Opportunity {EXAMPLE_OPPORTUNITY_UUID} is deleted.") == 1
+    operator.execute({})
+    assert logs.messages.count(f"Opportunity {EXAMPLE_OPPORTUNITY_UUID} does not exist any more.") == 1
+    assert len(sandbox.requests) == 2
 
 
 @pytest.mark.parametrize("uuid", ["", "..", "4ee13ca4"])

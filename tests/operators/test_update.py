@@ -4,7 +4,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
 from airflow_provider_chartmogul.operators.opportunity import UpdateOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from tests.conftest import Logs
 
 
-def update(**options: Any) -> UpdateOpportunityOperator:
-    return UpdateOpportunityOperator(**{"task_id": "update", "opportunity_uuid": EXAMPLE_OPPORTUNITY_UUID, **options})
+def update(changes: Any, **options: Any) -> UpdateOpportunityOperator:
+    options = {"task_id": "update", "opportunity_uuid": EXAMPLE_OPPORTUNITY_UUID, "changes": changes, **options}
+    return UpdateOpportunityOperator(**options)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def update(**options: Any) -> UpdateOpportunityOperator:
         ({"win_likelihood": 0}, {"win_likelihood": 0}),
         ({"win_likelihood": None}, {"win_likelihood": None}),
         ({"amount_in_cents": "0"}, {"amount_in_cents": 0}),
-        ({"opportunity_owner": "ada@example.com"}, {"owner": "ada@example.com"}),
+        ({"owner": "ada@example.com"}, {"owner": "ada@example.com"}),
         (
             {"custom": {"trial": False, "note": ""}},
             {"custom": [{"key": "trial", "value": False}, {"key": "note", "value": ""}]},
@@ -38,7 +39,7 @@ def update(**options: Any) -> UpdateOpportunityOperator:
     ],
 )
 def test_it_sends_what_is_given_and_no_more(given: dict[str, Any], sent: dict[str, Any], sandbox: Sandbox) -> None:
-    result = update(**given).execute({})
+    result = update(given).execute({})
     (request,) = sandbox.requests
     assert (request.method, request.body) == ("PATCH", sent)
     assert result == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
@@ -50,9 +51,9 @@ def test_it_can_be_mapped_and_leaves_the_owner_alone(sandbox: Sandbox) -> None:
 
     def build() -> DAG:
         with DAG("dag", schedule=None, default_args={"owner": "data-team"}, params={"likelihood": 7}) as dag:
-            UpdateOpportunityOperator.partial(task_id="update", win_likelihood="{{ params.likelihood }}").expand(
-                opportunity_uuid=uuids
-            )
+            UpdateOpportunityOperator.partial(
+                task_id="update", changes={"win_likelihood": "{{ params.likelihood }}"}
+            ).expand(opportunity_uuid=uuids)
         return dag
 
     run = run_of(build)
@@ -64,10 +65,14 @@ def test_it_can_be_mapped_and_leaves_the_owner_alone(sandbox: Sandbox) -> None:
     assert all(request.body == {"win_likelihood": 7} for request in sandbox.requests)
 
 
-def test_fields_that_are_not_given_survive_rendering_and_copying(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("changes", [{"pipeline_stage": "{{ params.stage }}"}, "{{ params.whole | tojson }}"])
+def test_changes_are_templated(changes: Any, native: bool, sandbox: Sandbox) -> None:  # noqa: FBT001
+    params = {"stage": "Negotiation", "whole": {"pipeline_stage": "Negotiation"}}
+
     def build() -> DAG:
-        with DAG("dag", schedule=None, params={"stage": "Negotiation"}) as dag:
-            update(pipeline_stage="{{ params.stage }}")
+        with DAG("dag", schedule=None, params=params, render_template_as_native_obj=native) as dag:
+            update(changes)
         return copy.deepcopy(dag)
 
     outcome = run_of(build).start("update")
@@ -76,23 +81,51 @@ def test_fields_that_are_not_given_survive_rendering_and_copying(sandbox: Sandbo
     assert outcome.link
 
 
-def test_literals_are_checked_when_the_dag_is_parsed() -> None:
-    with pytest.raises(ValueError, match=r"amount_in_cents: .* currency: "):
-        update(amount_in_cents=True, currency="e", type="{{ params.type }}")
+def test_changes_can_come_from_another_task(sandbox: Sandbox) -> None:
+    def build() -> DAG:
+        with DAG("dag", schedule=None) as dag:
+
+            @task
+            def choose() -> dict[str, Any]:
+                return {"win_likelihood": 12}
+
+            update(choose())
+        return dag
+
+    run = run_of(build)
+    run.start("choose")
+    assert run.start("update").result["win_likelihood"] == 12
+    assert sandbox.requests[0].body == {"win_likelihood": 12}
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("changes", "message"),
     [
-        ({"forecast_category": "{{ 'lost' + 'cause' }}"}, "forecast_category: 'lostcause' is none of"),
-        ({"opportunity_uuid": "{{ '..' }}", "currency": "USD"}, "opportunity_uuid: expected one like"),
-        ({}, "Nothing to change"),
+        ({"amount_in_cents": True, "currency": "e", "type": "{{ params.type }}"}, r"amount_in_cents: .* currency: "),
+        ('{"amount_in_cents": true}', "^amount_in_cents: "),
+        ({"customer_uuid": "x"}, "^'customer_uuid': not one of owner, pipeline, "),
+        (None, "^changes: expected a dict or a JSON object, not NoneType"),
     ],
 )
-def test_what_is_wrong_fails_without_retry_or_request(given: dict[str, Any], message: str, sandbox: Sandbox) -> None:
+def test_literals_are_checked_when_the_dag_is_parsed(changes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        update(changes)
+    assert "type: " not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "uuid", "message"),
+    [
+        ({"forecast_category": "{{ 'lost' + 'cause' }}"}, EXAMPLE_OPPORTUNITY_UUID, "'lostcause' is none of"),
+        ({"currency": "USD"}, "{{ '..' }}", "opportunity_uuid: expected one like"),
+        ({}, EXAMPLE_OPPORTUNITY_UUID, "Nothing to change"),
+        ("{{ {'type': 'arr'} }}", EXAMPLE_OPPORTUNITY_UUID, "changes: the text is not JSON; end a template of a dict"),
+    ],
+)
+def test_what_is_wrong_fails_without_retry_or_request(changes: Any, uuid: str, message: str, sandbox: Sandbox) -> None:
     def build() -> DAG:
         with DAG("dag", schedule=None) as dag:
-            update(retries=3, **given)
+            update(changes, opportunity_uuid=uuid, retries=3)
         return dag
 
     outcome = run_of(build).start("update")
@@ -105,11 +138,11 @@ def test_what_is_wrong_fails_without_retry_or_request(given: dict[str, Any], mes
 @pytest.mark.usefixtures("waits")
 def test_a_lost_answer_does_no_harm(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("reset", method="PATCH", after_acting=True))
-    assert update(win_likelihood=41).execute({}) == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert update({"win_likelihood": 41}).execute({}) == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
 def test_its_log_line_has_what_helps_and_nothing_private(sandbox: Sandbox, logs: Logs) -> None:
-    update(opportunity_owner="ada@example.com", amount_in_cents=987654321).execute({})
+    update({"owner": "ada@example.com", "amount_in_cents": 987654321}).execute({})
     assert len(sandbox.requests) == 1
     assert f"Opportunity {EXAMPLE_OPPORTUNITY_UUID}: forecast category best_case, stage Discovery." in logs.messages
     assert "ada@example.com" not in logs.everything

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
-from tests.support.opportunities import CUSTOMER, FIELDS
+from tests.support.opportunities import CUSTOMER, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
 
 TIMEOUT = 0.5
-LOST_ANSWERS: dict[str, dict[str, Any]] = {
+LOST_RESPONSES: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
     "timeout": {"kind": "hang", "seconds": 30},
     "500": {"kind": "status", "status": 500},
@@ -32,17 +32,19 @@ LOST_ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
+class CreateWithoutWaiting(CreateOpportunityOperator):
+    """Create an opportunity, and look for one without waiting for ChartMogul's lists to catch up."""
+
+    _sleep = staticmethod(lambda _: None)
+
+
 class WorkerKilledError(Exception):
     """Stands in for the end of the process: nothing after it runs, and Airflow starts the task again."""
 
 
-def create(**options: Any) -> CreateOpportunityOperator:
-    return CreateOpportunityOperator(**{"task_id": "create", **FIELDS, **options})
-
-
-def dag(**options: Any) -> DAG:
+def dag(opportunity: Any = NEW, **options: Any) -> DAG:
     with DAG("dag", schedule=None) as dag:
-        create(retries=2, **options)
+        CreateWithoutWaiting(task_id="create", opportunity=opportunity, **{"retries": 2, **options})
     return dag
 
 

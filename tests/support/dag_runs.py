@@ -58,8 +58,15 @@ class DagRun(Protocol):
     def lose_worker(self, task_id: str) -> None:
         """Let a task be retried as Airflow does when the worker that ran it disappears."""
 
-    def clear(self, task_id: str) -> None:
-        """Let a task run again after its run has ended, as a user does on the web page."""
+    def clear(self, task_id: str, *, keep_state: bool = True) -> None:
+        """
+        Let a task run again after its run has ended, as a user does on the web page.
+
+        :param keep_state: false: without the task's state store, as with ``[state_store] clear_on_success``
+        """
+
+    def backfill_again(self, task_id: str) -> None:
+        """Let a task of an ended run run again, as `airflow dags backfill --rerun-failed-tasks` of Airflow 2 does."""
 
 
 async def _first_event_of(trigger: BaseTrigger) -> TriggerEvent:

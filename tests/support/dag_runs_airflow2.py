@@ -90,7 +90,7 @@ class Airflow2DagRun:
             ti = self._run.get_task_instance(task_id, session=session)
             ti.set_state(TaskInstanceState.UP_FOR_RETRY, session=session)
 
-    def clear(self, task_id: str) -> None:
+    def clear(self, task_id: str, *, keep_state: bool = True) -> None:
         with create_session() as session:
             self._run = session.merge(self._run)
             self._run.set_state(DagRunState.FAILED)
@@ -98,3 +98,12 @@ class Airflow2DagRun:
             ti = self._run.get_task_instance(task_id, session=session)
             clear_task_instances([ti], session, dag=self._build())
             self._run.start_date = timezone.utcnow()  # the scheduler's part
+
+    def backfill_again(self, task_id: str) -> None:
+        with create_session() as session:
+            self._run = session.merge(self._run)
+            self._run.start_date = timezone.utcnow()
+            self._run.run_type = DagRunType.BACKFILL_JOB
+            self._run.set_state(DagRunState.RUNNING)
+            ti = self._run.get_task_instance(task_id, session=session)
+            ti.set_state(TaskInstanceState.SCHEDULED, session=session)

@@ -39,6 +39,7 @@ class _TaskInstance:
 
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     try_number: int = 1
+    tries_before_clear: int = 0
     state: str | None = None
     first_start: datetime | None = None
     xcoms: dict[str, Any] = field(default_factory=dict)
@@ -157,13 +158,20 @@ class Airflow3DagRun:
     def lose_worker(self, task_id: str) -> None:
         self._task_instances[task_id, -1].state = "up_for_retry"
 
-    def clear(self, task_id: str) -> None:
-        self._start_date = datetime.now(UTC)
+    def clear(self, task_id: str, *, keep_state: bool = True) -> None:
+        self.backfill_again(task_id)
         self._clear_number += 1
+        known = self._task_instances[task_id, -1]
+        known.tries_before_clear = known.try_number
+        if not keep_state:
+            known.state_store.clear()
+
+    def backfill_again(self, task_id: str) -> None:
+        self._start_date = datetime.now(UTC)
         self._task_instances[task_id, -1].state = "up_for_retry"
 
     def _runtime_task_instance(self, task: Any, map_index: int, known: _TaskInstance, next_kwargs: Any) -> Any:
-        retries = task.retries or 0
+        max_tries = known.tries_before_clear + (task.retries or 0)
         now = datetime.now(UTC)
         dag_run = _made(
             datamodels.DagRun,
@@ -185,8 +193,8 @@ class Airflow3DagRun:
         context = _made(
             datamodels.TIRunContext,
             dag_run=dag_run,
-            max_tries=retries,
-            should_retry=known.try_number <= retries,
+            max_tries=max_tries,
+            should_retry=known.try_number <= max_tries,
             task_reschedule_count=int(known.state == "up_for_reschedule"),
             upstream_map_indexes={},
             xcom_keys_to_clear=[] if known.deferral else list(known.xcoms),
@@ -203,7 +211,7 @@ class Airflow3DagRun:
             dag_version_id=uuid.uuid4(),
             task=task,
             _ti_context_from_server=context,
-            max_tries=retries,
+            max_tries=max_tries,
             start_date=now,
             state=datamodels.TaskInstanceState.RUNNING,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 CUSTOMER = "cus_6dc2f92e-0000-4000-8000-3f8ab7a1c0de"
-FIELDS: dict[str, Any] = {
+NEW: dict[str, Any] = {
     "customer_uuid": CUSTOMER,
-    "opportunity_owner": "ada@example.com",
+    "owner": "ada@example.com",
     "pipeline": "New Business",
     "pipeline_stage": "Discovery",
     "estimated_close_date": "2030-01-31",
@@ -15,10 +15,4 @@ FIELDS: dict[str, Any] = {
     "currency": "EUR",
     "custom": {"source": "product", "seats": 3},
 }
-"""What an operator creates an opportunity from."""
-
-STORED: dict[str, Any] = {
-    **{name: value for name, value in FIELDS.items() if name != "opportunity_owner"},
-    "owner": "ada@example.com",
-}
-"""The same as the sandbox keeps it."""
+"""An opportunity to create, which the sandbox stores just so."""

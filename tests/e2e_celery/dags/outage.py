@@ -51,19 +51,24 @@ def night_won() -> None:
 @dag(schedule=None, params={"leads": Param([], type="array")}, default_args=RETRIES)
 def night_creations() -> None:
     @task
-    def custom_attributes(params: Any = None) -> list[dict[str, str]]:
-        return [{"lead": lead} for lead in params["leads"]]
+    def opportunities(params: Any = None) -> list[dict[str, Any]]:
+        return [
+            {
+                "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
+                "owner": "sales@example.com",
+                "pipeline": "New Business",
+                "pipeline_stage": "Discovery",
+                "estimated_close_date": "2027-03-31",
+                "amount_in_cents": 35_000,
+                "currency": "USD",
+                "custom": {"lead": lead},
+            }
+            for lead in params["leads"]
+        ]
 
-    CreateOpportunityOperator.partial(
-        task_id="create",
-        customer_uuid="cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
-        opportunity_owner="sales@example.com",
-        pipeline="New Business",
-        pipeline_stage="Discovery",
-        estimated_close_date="2027-03-31",
-        amount_in_cents=35_000,
-        currency="USD",
-    ).expand(custom=custom_attributes())
+    CreateOpportunityOperator.partial(task_id="create", idempotency_attribute="airflow_key").expand(
+        opportunity=opportunities()
+    )
 
 
 night_waits()
