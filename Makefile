@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-browser e2e-browser-of lint format airflow docs dist clean
+.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -48,6 +48,12 @@ e2e-of: $(VENV)/.test
 e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery in one night
 	@scripts/ensure_installed postgresql redis-server
 	$(BIN)/python -m pytest tests/e2e_celery $(ARGS)
+
+e2e-clients: $(VENV)/.test ## try the sandbox with ChartMogul's own Node client, which npm installs
+	@command -v npm >/dev/null || scripts/ensure_installed nodejs npm
+	@mkdir -p $(VENV)/node && cp tests/e2e_clients/package.json $(VENV)/node/
+	@npm install --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --loglevel=error
+	NODE_PATH=$(CURDIR)/$(VENV)/node/node_modules $(BIN)/python -m pytest tests/e2e_clients $(ARGS)
 
 bench: $(VENV)/.benchmark ## compare with what one would use instead; 15 minutes, alone on the machine (ARGS=--smoke)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -93,7 +93,7 @@ class Api:
             raise ApiError(404, f'Opportunity "{uuid}" does not exist', "opportunity_uuid") from None
 
     def _list(self, query: Mapping[str, str]) -> Response:
-        # Go's client sends empty filters whenever it pages; here they count as not given.
+        # Go's client sends empty filters, Node's an empty cursor; here they count as not given.
         query = {name: value for name, value in query.items() if value}
         page = self._account.page(_per_page(query.get("per_page", "")), _decode_cursor(query), _filters(query))
         cursor = None if page.last is None else _encode_cursor(page.last)
@@ -165,7 +165,7 @@ def _date(query: Mapping[str, str], name: str) -> str | None:
 
 def _decode_cursor(query: Mapping[str, str]) -> Position | None:
     text = query.get("cursor", "null")
-    if text == "null":  # as Node's client sends the cursor of an empty list
+    if text == "null":  # how a client may send the cursor of an empty list
         return None
     try:
         match = _CURSOR.fullmatch(b64decode(text, validate=True).decode())

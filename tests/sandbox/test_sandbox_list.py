@@ -84,8 +84,8 @@ def test_a_page_size_out_of_range_falls_back_to_200(large: Client, per_page: str
     "query",
     [
         "customer_uuid=&per_page=1",  # as Go's client lists
-        "cursor=&per_page=1",
-        "cursor=null&per_page=1",  # as Node's client can send it
+        "cursor=&per_page=1",  # as Node's client sends the cursor of an empty list
+        "cursor=null&per_page=1",
         "owner=&pipeline=&pipeline_stage=&per_page=1",
         "estimated_close_date_on_or_after=&estimated_close_date_on_or_before=&per_page=1",
     ],

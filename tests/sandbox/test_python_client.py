@@ -1,4 +1,4 @@
-"""ChartMogul's own Python SDK, which knows nothing of the sandbox, works against it."""
+"""ChartMogul's own Python client works against the sandbox."""
 
 from __future__ import annotations
 
@@ -64,6 +64,25 @@ def test_it_reads_all_pages_of_the_list(config: Any, sandbox: Sandbox) -> None:
 
     assert [entry.uuid for entry in listed] == [o["uuid"] for o in sandbox.opportunities]
     assert len(sandbox.requests) == 2
+
+
+def test_it_lists_with_all_filters_in_pages_of_one(config: Any, sandbox: Sandbox) -> None:
+    wanted = sandbox.opportunities[1]
+    names = ("customer_uuid", "owner", "pipeline", "pipeline_stage")
+    twin = sandbox.add_opportunity(**{name: wanted[name] for name in (*names, "estimated_close_date")})
+    filters = {
+        **{name: wanted[name] for name in names},
+        "estimated_close_date_on_or_after": wanted["estimated_close_date"],
+        "estimated_close_date_on_or_before": wanted["estimated_close_date"],
+        "per_page": 1,
+    }
+    first = chartmogul.Opportunity.all(config, **filters).get()
+    second = chartmogul.Opportunity.all(config, **filters, cursor=first.cursor).get()
+
+    assert [[entry.uuid for entry in page.entries] for page in (first, second)] == [[twin["uuid"]], [wanted["uuid"]]]
+    assert [first.has_more, second.has_more] == [True, False]
+    empty = chartmogul.Opportunity.all(config, owner="nobody@example.com").get()
+    assert (empty.entries, empty.cursor, empty.has_more) == ([], None, False)
 
 
 def test_it_reads_ping_and_account(config: Any) -> None:
