@@ -71,11 +71,12 @@ class SftpFile:
 
     async def _find(self, sftp: SFTPClient) -> tuple[str, SFTPAttrs | None]:
         """Return the target with its symlinks resolved, and the attributes of the file that is there."""
+        path = self._path
         try:
-            path = str(await sftp.realpath(self._path))
+            path = str(await sftp.realpath(path))
             return path, await sftp.stat(path)
         except (SFTPNoSuchFile, SFTPNoSuchPath):
-            return self._path, None
+            return path, None
 
     async def _prepare(self, sftp: SFTPClient) -> None:
         self._path, self._old = await self._find(sftp)

@@ -88,17 +88,18 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
             # Before a file is opened, and not in the thread that fetches pages, which has no access to Airflow.
             hook.get_conn()
+            pages = hook.pages(self.endpoint, query)
         try:
-            arriving = cast("Iterator[list[Row]]", prefetch(hook.pages(self.endpoint, query)))
+            arriving = cast("Iterator[list[Row]]", prefetch(pages))
             lineage = ExportLineage(hook, self.endpoint, path)
             with atomic_open(target) as file:
-                rows, pages = self._write(arriving, file)
+                row_count, page_count = self._write(arriving, file)
                 size = file.tell()
         finally:
             hook.close()
         lineage.report()
-        self.log.info("Wrote %d rows, %d bytes, to %s.", rows, size, path)
-        return {"path": str(self.path), "rows": rows, "bytes": size, "pages": pages}
+        self.log.info("Wrote %d rows, %d bytes, to %s.", row_count, size, path)
+        return {"path": str(self.path), "rows": row_count, "bytes": size, "pages": page_count}
 
     def _check(self) -> None:
         if self.format not in ("jsonl", "parquet"):

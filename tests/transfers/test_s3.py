@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
@@ -11,10 +12,13 @@ from uuid import uuid4
 import boto3
 import pyarrow.parquet
 import pytest
+import s3fs
+from airflow.providers.common.compat.sdk import AirflowFailException
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+from airflow_provider_chartmogul.transfers import _atomic
 from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.transfers._rows import Row
 
 BUCKET = "warehouse"
+SMALLEST_PART = 5 * 1024 * 1024  # of an upload of several
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +80,41 @@ def content(bucket: Any, key: str) -> bytes:
     return bucket.Object(key).get()["Body"].read()  # type: ignore[no-any-return]  # boto3 has no types
 
 
+def unfinished_uploads(bucket: Any) -> list[Any]:
+    return list(bucket.multipart_uploads.all())
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Return an account whose export takes an upload of several parts."""
+    with Sandbox(opportunities=15_000, requests_per_second=None) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
+        monkeypatch.setattr(_atomic, "_PART_SIZE", SMALLEST_PART)
+        yield sandbox
+
+
+class Calls:
+    """The S3 operations that were called, and one that fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.failing = ""
+        original = s3fs.S3FileSystem.call_s3
+
+        def call_s3(fs: Any, name: str, *args: Any, **options: Any) -> Any:
+            self.names.append(name)
+            if name == self.failing:
+                raise OSError("S3 has a problem.")
+            return original(fs, name, *args, **options)
+
+        monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", call_s3)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
 @pytest.mark.parametrize("key", ["o.jsonl", "crm/dt=2030-01-31/o.jsonl", "odd [1]*?/ö.jsonl"])
 def test_an_object_is_written(key: str, sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
     path = f"s3://{conn_id}@{BUCKET}/{key}"
@@ -107,7 +147,7 @@ def test_parquet_is_written(sandbox: Sandbox, bucket: Any, conn_id: str) -> None
 
 
 def test_an_object_of_several_parts_appears_complete(
-    bucket: Any, conn_id: str, monkeypatch: pytest.MonkeyPatch
+    account: Sandbox, bucket: Any, conn_id: str, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
     original = JsonLinesWriter.write
@@ -118,14 +158,59 @@ def test_an_object_of_several_parts_appears_complete(
             seen.append(keys(bucket))
 
     monkeypatch.setattr(JsonLinesWriter, "write", write)
-    with Sandbox(opportunities=40_001, requests_per_second=None) as sandbox:
-        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
-        result = export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
-        expected = [opportunity["uuid"] for opportunity in sandbox.opportunities]
-    assert result["bytes"] > 2 * 8 * 1024 * 1024
+    account.add_opportunity()
+    result = export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+    assert result["bytes"] > SMALLEST_PART
     assert seen == [[]]
     assert keys(bucket) == ["o.jsonl"]
-    assert [json.loads(line)["uuid"] for line in content(bucket, "o.jsonl").splitlines()] == expected
+    uuids = [json.loads(line)["uuid"] for line in content(bucket, "o.jsonl").splitlines()]
+    assert uuids == [opportunity["uuid"] for opportunity in account.opportunities]
+    # Neither read nor copied nor deleted: permission to write is enough.
+    assert calls.names == ["create_multipart_upload", "upload_part", "upload_part", "complete_multipart_upload"]
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize("failing", ["create_multipart_upload", "upload_part", "complete_multipart_upload"])
+def test_a_failed_upload_leaves_the_old_object_and_no_parts(
+    failing: str, bucket: Any, conn_id: str, calls: Calls
+) -> None:
+    bucket.put_object(Key="o.jsonl", Body=b"old")
+    calls.failing = failing
+    with pytest.raises(OSError, match="S3 has a problem"):
+        export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+    calls.failing = ""
+    gc.collect()
+    assert keys(bucket) == ["o.jsonl"]
+    assert content(bucket, "o.jsonl") == b"old"
+    assert unfinished_uploads(bucket) == []
+
+
+@pytest.mark.usefixtures("account")
+def test_an_export_that_fails_after_a_part_leaves_the_old_object_and_no_parts(
+    bucket: Any, conn_id: str, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_object(Key="o.jsonl", Body=b"old")
+    original = JsonLinesWriter.write
+
+    def write(writer: JsonLinesWriter, page: list[Row]) -> None:
+        original(writer, page)
+        if "upload_part" in calls.names:
+            assert len(unfinished_uploads(bucket)) == 1
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(JsonLinesWriter, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+    gc.collect()
+    assert content(bucket, "o.jsonl") == b"old"
+    assert unfinished_uploads(bucket) == []
+
+
+def test_a_bucket_without_a_key_is_refused_before_anything_is_read(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
+    with pytest.raises(AirflowFailException, match="warehouse is a bucket; expected a key in it"):
+        export(f"s3://{conn_id}@{BUCKET}")
+    assert sandbox.requests == []
+    assert keys(bucket) == []
 
 
 def test_an_error_leaves_the_old_object_and_nothing_else(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
