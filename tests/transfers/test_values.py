@@ -108,7 +108,7 @@ class TestJsonLines:
         expected = [(row["uuid"], row["pipeline"], row["amount_in_cents"]) for row in sandbox.opportunities]
         names = ["uuid", "pipeline", "amount_in_cents"]
         query = f"SELECT uuid::VARCHAR, pipeline, amount_in_cents FROM read_json('{path}', format='newline_delimited')"  # noqa: S608
-        assert duckdb.sql(query).fetchall() == expected
+        assert duckdb.execute(query).fetchall() == expected
         assert polars.read_ndjson(path).select(names).rows() == expected
         assert list(pandas.read_json(path, lines=True)[names].itertuples(index=False, name=None)) == expected
 
@@ -258,7 +258,7 @@ class TestParquet:
         ]
         names = ["uuid", "pipeline", "amount_in_cents", "estimated_close_date", "created_at", "custom"]
         results = {
-            "duckdb": duckdb.sql(f"SELECT {', '.join(names)} FROM read_parquet('{path}')").fetchall(),  # noqa: S608
+            "duckdb": duckdb.execute(f"SELECT {', '.join(names)} FROM read_parquet('{path}')").fetchall(),  # noqa: S608
             "polars": polars.read_parquet(path).select(names).rows(),
             "pandas": list(pandas.read_parquet(path)[names].itertuples(index=False, name=None)),
         }
