@@ -36,7 +36,7 @@ from airflow_provider_chartmogul.hooks._transport import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 
@@ -52,10 +52,12 @@ class Client:
     A session, and the settings that it was made of.
 
     :param settings: of the Airflow connection
+    :param decode: parses a response body; ``ValueError`` from it means that the body is not JSON
     """
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, decode: Callable[[bytes], Any] = json.loads) -> None:
         self.settings = settings
+        self._decode = decode
         self.session = _new_session(settings)
 
     def close(self) -> None:
@@ -104,7 +106,7 @@ class Client:
                 **request,
             )
         try:
-            return json.loads(content) if content else None
+            return self._decode(content) if content else None
         except (ValueError, RecursionError):
             message = f"expected JSON, got {len(content)} bytes of {response.headers.get('Content-Type')}"
             raise ChartMogulInvalidResponseError(

@@ -105,7 +105,7 @@ class ChartMogulHook(BaseHook):
     def _client(self) -> Client:
         from airflow_provider_chartmogul.hooks._client import Client
 
-        return Client(self.settings)
+        return Client(self.settings, self._decode)
 
     @property
     def host(self) -> str:
@@ -116,6 +116,10 @@ class ChartMogulHook(BaseHook):
     def max_retries(self) -> int:
         """How often a failed request is sent again, at most."""
         return self.settings.max_retries if self._max_retries is None else self._max_retries
+
+    def _decode(self, content: bytes) -> Any:
+        """Parse a response body. Exports override this, to keep each row's text as ChartMogul wrote it."""
+        return jsonlib.loads(content)
 
     def get_conn(self) -> requests.Session:
         """
@@ -132,7 +136,7 @@ class ChartMogulHook(BaseHook):
         settings = self._load_settings()
         previous = self.__dict__.get("_client")
         # First in use, then the previous one closed: other threads go on, each with a key and host that fit together.
-        self.settings, self._client = settings, Client(settings)
+        self.settings, self._client = settings, Client(settings, self._decode)
         if previous is not None:
             previous.close()
         return settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -12,7 +11,6 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
 from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from airflow_provider_chartmogul.opportunity._values import truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,14 +79,13 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 
         with fail_fast_on_permanent_errors():
             self._check()
-            query = _parse_query(self.query)
             path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(self.path)
             target = target_for(path)
             target.check()
             hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
             # Before a file is opened, and not in the thread that fetches pages, which has no access to Airflow.
             hook.get_conn()
-            pages = hook.pages(self.endpoint, query)
+            pages = hook.pages(self.endpoint, self.query)
         try:
             arriving = cast("Iterator[list[Row]]", prefetch(pages))
             lineage = ExportLineage(hook, self.endpoint, path)
@@ -112,8 +109,6 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             raise ValueError("page_fields: opportunities need none; leave it out.")
         if isinstance(self.page_fields, str):
             raise ValueError(f"page_fields: expected a list of names, not {self.page_fields!r}.")
-        if not is_templated(self.query):
-            _parse_query(self.query)
         if str(self.path).endswith("/"):
             raise ValueError("path: expected the name of a file, not of a folder.")
 
@@ -152,16 +147,3 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 
     def _report(self, scope: str, pages: int, rows: int, seconds: float) -> None:
         self.log.info("%s: %d pages, %d rows, %.0f rows/s.", scope, pages, rows, rows / max(seconds, 0.001))
-
-
-def _parse_query(query: object) -> dict[str, Any] | None:
-    parsed = query
-    if isinstance(query, str):
-        with suppress(ValueError):
-            parsed = json.loads(query)
-    if parsed is None or isinstance(parsed, dict):
-        return parsed
-    raise ValueError(
-        f"query: expected a dict or a JSON object as text, not {truncated_repr(query)}. "
-        "In a template, {{ params.query | tojson }} renders one."
-    )

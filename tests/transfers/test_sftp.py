@@ -47,6 +47,12 @@ class Disk(asyncssh.SFTPServer):
 
 
 class _NoPassword(asyncssh.SSHServer):
+    def __init__(self, connections: list[asyncssh.SSHServerConnection]) -> None:
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connections.append(conn)
+
     def begin_auth(self, username: str) -> bool:
         return False
 
@@ -72,11 +78,20 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(folder: Path, event_loop_thread: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    connections: list[asyncssh.SSHServerConnection] = []
+
+    async def stop() -> None:
+        for connection in connections:
+            connection.abort()
+            await connection.wait_closed()
+        acceptor.close()
+        await acceptor.wait_closed()
+
     async def listen() -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
             "127.0.0.1",
             0,
-            server_factory=_NoPassword,
+            server_factory=lambda: _NoPassword(connections),
             server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
             sftp_factory=lambda channel: Disk(channel, chroot=os.fsencode(folder)),
         )
@@ -95,8 +110,7 @@ def url(folder: Path, event_loop_thread: asyncio.AbstractEventLoop, monkeypatch:
     }
     monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
     yield f"sftp://{conn_id}@127.0.0.1"
-    event_loop_thread.call_soon_threadsafe(acceptor.close)
-    asyncio.run_coroutine_threadsafe(acceptor.wait_closed(), event_loop_thread).result()
+    asyncio.run_coroutine_threadsafe(stop(), event_loop_thread).result()
 
 
 @pytest.fixture
