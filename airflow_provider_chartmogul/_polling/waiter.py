@@ -45,7 +45,7 @@ class Waiter(Subscriber):
     def __init__(self, opportunity_uuids: Iterable[str], read: Callable[[dict[str, Any]], Any]) -> None:
         self.opportunity_uuids = frozenset(opportunity_uuids)
         self._read = read
-        self._last_seen: dict[str, Any] = {}
+        self._last_seen: dict[str, str] = {}
         self._failing: set[str | None] = set()
         self._events: deque[WaitEvent] = deque()
         self._has_events = asyncio.Event()
@@ -70,8 +70,8 @@ class Waiter(Subscriber):
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         """Queue an event unless the opportunity looks as it did before."""
         uuid = opportunity["uuid"]
-        seen = self._read(opportunity)
-        is_unchanged = uuid in self._last_seen and self._last_seen[uuid] == seen
+        seen = repr(self._read(opportunity))  # in Python true equals 1, but its text does not
+        is_unchanged = self._last_seen.get(uuid) == seen
         if is_unchanged and not self._failing & {uuid, None}:
             return False
         self._last_seen[uuid] = seen

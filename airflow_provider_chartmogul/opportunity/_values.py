@@ -25,12 +25,13 @@ def check_opportunity_uuid(value: object) -> str:
     return value.lower()
 
 
-def check_opportunity_uuids(value: object) -> list[str]:
+def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str]:
     """
     Return several UUIDs of opportunities, each once and in lower case, in the order given.
 
     :param value: an iterable of UUIDs; or text, as templates render to: comma-separated, or a list as JSON or Python
         writes it
+    :param wait_for: ``all`` or ``any`` of them, for which there has to be one
     :raises ValueError: if it is anything else
     """
     if isinstance(value, str):
@@ -40,7 +41,10 @@ def check_opportunity_uuids(value: object) -> list[str]:
         value = [item.strip().strip("'\"") for item in inner.split(",")] if inner or not is_list else []
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError(f"opportunity_uuids: expected UUIDs, not {truncated_repr(value)}.")
-    return list(dict.fromkeys(check_opportunity_uuid(uuid) for uuid in value))
+    uuids = list(dict.fromkeys(check_opportunity_uuid(uuid) for uuid in value))
+    if not uuids and wait_for == "any":
+        raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
+    return uuids
 
 
 def check_forecast_categories(value: str | Iterable[str], parameter: str) -> frozenset[str]:

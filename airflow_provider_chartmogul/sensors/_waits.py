@@ -229,10 +229,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
     def _uuids(self) -> list[str]:
         if self._is_single:
             return [check_opportunity_uuid(self.opportunity_uuid)]
-        uuids = check_opportunity_uuids(self.opportunity_uuids)
-        if not uuids and self.wait_for == "any":
-            raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
-        return uuids
+        return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
 
     def _load_state(self, context: Context, uuids: list[str], *, keeps_more_than_one_poll: bool) -> WaitState:
         if self._state is None:

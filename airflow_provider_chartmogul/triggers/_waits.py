@@ -145,7 +145,7 @@ class OpportunityFieldTrigger(BaseTrigger):
     def _uuids(self) -> list[str]:
         if self._is_single:
             return [check_opportunity_uuid(self.opportunity_uuid)]
-        return check_opportunity_uuids(self.opportunity_uuids)
+        return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
 
     async def _wait(self, uuids: list[str], condition: WaitCondition, baseline: Any) -> tuple[dict[str, Any], bool]:
         """Return what ended the wait, by UUID, the JSON of one or the values of several, and whether it failed."""
