@@ -1,9 +1,9 @@
 """
 Exactly-once creation of an opportunity, although ChartMogul has no idempotency keys and responses get lost.
 
-Before the first request, the customer's newest opportunity is noted as a watermark. ChartMogul lists the newest first,
-so an opportunity above the watermark was created later, whatever the clocks say. After a lost response, the
-opportunity is looked for by its idempotency key or, above the watermark, by its fields.
+Before the first request, the customer's newest opportunities are noted. ChartMogul lists the newest first, so an
+opportunity above the noted ones was created later, whatever the clocks say. After a lost response, the opportunity is
+looked for by its idempotency key or, above the noted ones, by its fields.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LONGEST_TRY = datetime.timedelta(minutes=15)  # in which a try creates, clock s
 _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 _FAR_FUTURE = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 _SHORTEST_LAG = 10.0  # seconds; a list may lack an opportunity for that long
-_PAGE = 200
+_PAGE = 200  # the API's maximum
 _MAX_CANDIDATES_NAMED = 10
 _NOTE = "created_opportunity"
 _RETENTION = datetime.timedelta(days=365)  # in which a task may be cleared; Airflow's default is 30 days
@@ -87,49 +87,31 @@ class _Attempt:
     A creation whose outcome may be unknown.
 
     :param body: the request body
-    :param newest: creation time of the customer's newest opportunity before the request; None: there was none
-    :param known: UUIDs of the opportunities of that time
+    :param known: UUIDs of the customer's newest opportunities before the request
+    :param not_before: an opportunity created before this existed before the request
     :param trusted_from: an equal opportunity that was created before this may be somebody else's
     :param trusted_until: so may one that was created after this
     """
 
     body: Mapping[str, Any]
-    newest: datetime.datetime | None
     known: frozenset[str] = frozenset()
+    not_before: datetime.datetime = _LONG_AGO
     trusted_from: datetime.datetime = _LONG_AGO
     trusted_until: datetime.datetime = _FAR_FUTURE
 
     @classmethod
-    def begin(cls, body: Mapping[str, Any], listed: Iterable[Mapping[str, Any]]) -> Self:
-        newest = None
-        known = []
-        for opportunity in listed:
-            created = parse_moment(opportunity.get("created_at"))
-            if created is not None:
-                if newest is not None and created < newest:
-                    break
-                newest = created
-            known.append(str(opportunity.get("uuid")))
-        return cls(body, newest, frozenset(known))
-
-    @classmethod
     def from_json(cls, note: Mapping[str, Any]) -> Self:
         until = datetime.datetime.fromisoformat(note["begun_at"]) + _LONGEST_TRY
-        return cls(note["body"], parse_moment(note["newest"]), frozenset(note["known"]), trusted_until=until)
+        return cls(note["body"], frozenset(note["known"]), trusted_until=until)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "body": self.body,
-            "newest": self.newest.isoformat() if self.newest else None,
-            "known": sorted(self.known),
-            "begun_at": datetime.datetime.now(datetime.UTC).isoformat(),
-        }
+        now = datetime.datetime.now(datetime.UTC)
+        return {"body": self.body, "known": sorted(self.known), "begun_at": now.isoformat()}
 
     def is_preceded_by(self, opportunity: Mapping[str, Any]) -> bool:
         """Return whether an opportunity existed before the attempt."""
         created = parse_moment(opportunity.get("created_at"))
-        is_older = self.newest is not None and created is not None and created < self.newest
-        return is_older or opportunity.get("uuid") in self.known
+        return opportunity.get("uuid") in self.known or (created is not None and created < self.not_before)
 
     def trusts(self, opportunity: Mapping[str, Any]) -> bool:
         """Return whether an opportunity that equals the request can only be the attempt's."""
@@ -195,7 +177,7 @@ class _Creation:
             found = self._find_lost(_Attempt.from_json(note))
         elif note["state"] == "missing" and self.tries is not None:
             since = self.tries.not_before - _CLOCK_SKEW
-            found = self._find_lost(_Attempt(self.body, since, trusted_from=self.tries.run_started))
+            found = self._find_lost(_Attempt(self.body, not_before=since, trusted_from=self.tries.run_started))
         else:
             # So that a later try can tell a try that sent nothing from a note that is gone.
             self._note("nothing sent")
@@ -216,7 +198,8 @@ class _Creation:
             listed = list(listed)
             if marked := self._find_marked(listed):
                 return marked
-        attempt = _Attempt.begin(self.body, listed)
+        known = frozenset(str(opportunity.get("uuid")) for opportunity in itertools.islice(listed, _PAGE))
+        attempt = _Attempt(self.body, known)
         self._note("sent", **attempt.to_json())
         return self._create(attempt)
 
@@ -234,7 +217,9 @@ class _Creation:
                     return found
                 if retry >= self.hook.max_retries or retry_after_exceeds_cap(error):
                     raise
-                log.warning("It was not. Trying again (retry %d of %d).", retry + 1, self.hook.max_retries)
+                log.warning(
+                    "The opportunity was not created. Trying again (retry %d of %d).", retry + 1, self.hook.max_retries
+                )
             else:
                 break
         if retry:
