@@ -35,6 +35,8 @@ from benchmarks.harness.report import Answer, InShort, main, progress, table
 from benchmarks.harness.server import Server, seconds_at_limit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from collections.abc import Set as AbstractSet
     from multiprocessing.connection import Connection
 
 COMMAND = "make bench-watching"
@@ -300,19 +302,28 @@ def cpu_of_our_looks(environment: dict[str, str], rounds: int) -> float:
 
 
 async def _cpu_of_our_looks(rounds: int) -> float:
-    from airflow_provider_chartmogul._polling.change_detector import Overview
-    from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
+    from airflow_provider_chartmogul._polling.change_detector import ChangeDetector, subscribe
+    from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+    from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
 
-    with Overview(
-        ForecastMemory(None, "benchmark"),
-        opportunity_uuids=None,
+    ended: asyncio.Queue[None] = asyncio.Queue()
+
+    class Detector(ChangeDetector):
+        async def on_round_end(self, listed: AbstractSet[str] | None) -> Collection[str]:
+            ended.put_nowait(None)
+            return await super().on_round_end(listed)
+
+    detector = Detector(
+        SnapshotStore([], "benchmark", {}),
+        WatchCondition.parse("changed", "forecast_category", None, None),
+        name="benchmark",
         chartmogul_conn_id="chartmogul_default",
-        interval=0.1,
-    ) as overview:
-        await overview.changes()
+    )
+    with subscribe(detector, chartmogul_conn_id="chartmogul_default", interval=0.1):
+        await ended.get()
         began_at = time.process_time()
         for _ in range(rounds):
-            await overview.changes()
+            await ended.get()
         return (time.process_time() - began_at) / rounds
 
 

@@ -1,116 +1,276 @@
-"""What changed among all opportunities of an account, or some of them, from one round of polling to the next."""
+"""The differences between polls, queued as changes of opportunities."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.engine import Observer
+from airflow_provider_chartmogul._polling.failure_log import FailureLog
+from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
+    from collections.abc import Set as AbstractSet
 
-    from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
+    from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+    from airflow_provider_chartmogul.opportunity._watch_condition import Row, WatchCondition
+
+log = logging.getLogger(__name__)
+
+# The triggerer hands events on to the database about once a second, and a killed one loses those it still holds.
+_SECONDS_UNTIL_EVENT_IS_STORED = 5.0
+_SECONDS_BETWEEN_LOADS = 1.0
+_MOST_SECONDS_BETWEEN_TRIES = 30.0
+_COMPARISONS_IN_A_STEP = 2_000  # of the event loop
 
 
-class Overview(Observer):
+@dataclass(frozen=True, slots=True)
+class Change:
     """
-    Compare what the polling loop sees with what is remembered.
+    A difference between two polls that makes an event.
 
-    :param memory: the forecast category in which each opportunity was last seen; what is seen for the first time
-        goes there silently
-    :param opportunity_uuids: the opportunities to look at; None: all of the account
-    :param chartmogul_conn_id: the Airflow connection to use
-    :param interval: seconds between two looks
+    :param event: ``created``, ``changed`` or ``deleted``
+    :param previous: the watched values before; None: the opportunity is new
+    :param current: the watched values now; None: the opportunity is deleted
+    :param round: the number of the poll round that saw it
     """
 
-    __slots__ = ("_changed", "_error", "_has_round_ended", "_missing", "_seen", "_troubles", "_wake_up", "memory")
+    event: str
+    opportunity_uuid: str
+    customer_uuid: str | None
+    previous: Row | None
+    current: Row | None
+    updated_at: str | None
+    observed_at: str
+    round: int
+
+
+class ChangeDetector(Subscriber):
+    """
+    Compare the results of polls with the snapshot, and queue each wanted difference when it is seen.
+
+    The snapshot is the state whose events were handed over: a change enters it some seconds after
+    :meth:`acknowledge`, so that a triggerer that is killed before sees the change again.
+
+    :param store: the snapshot
+    :param condition: the differences that are wanted
+    :param name: names the watcher in log lines and metrics
+    :param chartmogul_conn_id: the Airflow connection, for log lines and metrics
+    :param opportunity_uuids: the opportunities to poll; None: the whole list
+    """
 
     def __init__(
         self,
-        memory: ForecastMemory,
+        store: SnapshotStore,
+        condition: WatchCondition,
         *,
-        opportunity_uuids: Sequence[str] | None,
+        name: str,
         chartmogul_conn_id: str,
-        interval: float,
+        opportunity_uuids: Collection[str] | None = None,
     ) -> None:
-        super().__init__(opportunity_uuids, chartmogul_conn_id, interval)
-        self.memory = memory
-        self._changed: dict[str, dict[str, Any]] = {}
+        self.name = name
+        self.opportunity_uuids = opportunity_uuids
+        self.changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._store = store
+        self._condition = condition
+        self._read_row = condition.reader()
+        self._conn_id = chartmogul_conn_id
+        # For each opportunity with events on their way: the row to store as each of them is stored by Airflow.
+        self._unsettled: dict[str, deque[Row | None]] = {}
+        self._handed_over: deque[tuple[float, Change]] = deque()
+        self._has_unsaved = asyncio.Event()
+        self._round = 0
+        self._has_failed_in_round = False
+        self._unknown: set[str] = set()
+        subject = f"Watcher {name} on connection {chartmogul_conn_id}"
+        self._polls = FailureLog(log, subject, "The watcher goes on.")
+        self._saves = FailureLog(log, f"{subject}, asset state store of Airflow", "It is tried again.")
+
+    def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
+        """Compare an opportunity with its last known values."""
+        uuid = opportunity.get("uuid")
+        if not isinstance(uuid, str):
+            return False
+        row = self._read_row(opportunity)
+        known = self._latest(uuid)
+        if known is not None:
+            if self._condition.is_unchanged(row, known):
+                return False
+        elif self.opportunity_uuids is not None or not self._store.is_new(uuid, opportunity.get("created_at")):
+            self._store.note_baseline(opportunity.get("created_at"))
+            self._keep(uuid, row)
+            return False
+        return self._on_difference(uuid, known, row, opportunity)
+
+    def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Take a confirmed 404 for a deletion; log other errors once."""
+        if opportunity_uuid is not None and isinstance(error, ChartMogulNotFoundError):
+            known = self._latest(opportunity_uuid)
+            if known is not None:
+                return self._on_difference(opportunity_uuid, known, None, None)
+            if opportunity_uuid not in self._unknown and opportunity_uuid in (self.opportunity_uuids or ()):
+                self._unknown.add(opportunity_uuid)
+                log.warning("Watcher %s on connection %s: %s", self.name, self._conn_id, error)
+            return False
+        self._has_failed_in_round = True
+        self._polls.on_failure(error)
+        return False
+
+    async def on_round_end(self, listed: AbstractSet[str] | None) -> Collection[str]:
+        """Return the known opportunities that the list lacks."""
+        self._round += 1
+        is_complete = self.opportunity_uuids is not None or listed is not None
+        if is_complete:
+            self._store.mark_baseline_complete()
+            if not self._has_failed_in_round:
+                self._polls.on_success()
+        self._has_failed_in_round = False
+        self._has_unsaved.set()
+        return await self._missing_from(listed) if self.opportunity_uuids is None and listed is not None else ()
+
+    def acknowledge(self, change: Change) -> None:
+        """Take note that Airflow was handed the event of a change."""
+        self._handed_over.append((asyncio.get_running_loop().time(), change))
+        self._has_unsaved.set()
+        metrics.count("events", conn_id=self._conn_id, watcher=self.name)
+
+    async def load(self) -> None:
+        """Read the stored snapshot, and try until that works, since without it nothing can be compared."""
+        pause = _SECONDS_BETWEEN_LOADS
+        while not await self._use_store(self._store.load()):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
+        if self.opportunity_uuids is not None:
+            for uuid in set(self._store) - set(self.opportunity_uuids):
+                del self._store[uuid]
+
+    async def keep_saved(self) -> None:
+        """Save the snapshot after rounds and events, until cancelled. No event waits for it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._has_unsaved.wait()
+            self._has_unsaved.clear()
+            if self._handed_over:
+                await asyncio.sleep(_SECONDS_UNTIL_EVENT_IS_STORED)
+                self._settle(clock() - _SECONDS_UNTIL_EVENT_IS_STORED)
+                if self._handed_over:
+                    self._has_unsaved.set()
+            if not await self._use_store(self._store.save()):
+                self._has_unsaved.set()
+                await asyncio.sleep(_MOST_SECONDS_BETWEEN_TRIES)
+
+    def _on_difference(
+        self, uuid: str, previous: Row | None, current: Row | None, opportunity: dict[str, Any] | None
+    ) -> bool:
+        if not self._condition.is_event(previous, current, opportunity):
+            self._keep(uuid, current)
+            return False
+        change = Change(
+            event=self._condition.event_of(previous, current),
+            opportunity_uuid=uuid,
+            customer_uuid=opportunity.get("customer_uuid") if opportunity else None,
+            previous=previous,
+            current=current,
+            updated_at=opportunity.get("updated_at") if opportunity else None,
+            observed_at=datetime.now(UTC).isoformat(),
+            round=self._round,
+        )
+        self._unsettled.setdefault(uuid, deque()).append(current)
+        self.changes.put_nowait(change)
+        return True
+
+    def _latest(self, uuid: str) -> Row | None:
+        if self._unsettled and uuid in self._unsettled:
+            return self._unsettled[uuid][-1]
+        return self._store.get(uuid)
+
+    def _keep(self, uuid: str, row: Row | None) -> None:
+        """Store a row once the events before it are stored."""
+        if uuid in self._unsettled:
+            self._unsettled[uuid][-1] = row
+        else:
+            self._store_row(uuid, row)
+
+    def _store_row(self, uuid: str, row: Row | None) -> None:
+        if row is None:
+            self._store.pop(uuid, None)
+        else:
+            self._store[uuid] = row
+
+    def _settle(self, moment: float) -> None:
+        while self._handed_over and self._handed_over[0][0] <= moment:
+            uuid = self._handed_over.popleft()[1].opportunity_uuid
+            rows = self._unsettled[uuid]
+            # Not the latest row, if another event is on its way: after a restart that one has to be seen again.
+            self._store_row(uuid, rows.popleft())
+            if not rows:
+                del self._unsettled[uuid]
+
+    async def _missing_from(self, listed: AbstractSet[str]) -> list[str]:
+        missing = [uuid for uuid in self._unsettled if uuid not in listed and self._latest(uuid) is not None]
+        for number, uuid in enumerate(self._store):
+            if uuid not in listed and uuid not in self._unsettled:
+                missing.append(uuid)
+            if number % _COMPARISONS_IN_A_STEP == 0:
+                await asyncio.sleep(0)
+        return missing
+
+    async def _use_store(self, work: Any) -> bool:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and state backend raise
+            self._saves.on_failure(error)
+            metrics.count("store_errors", conn_id=self._conn_id, watcher=self.name)
+            return False
+        self._saves.on_success()
+        return True
+
+
+class Subscription(Observer):
+    """A change detector's place in the polling loop."""
+
+    __slots__ = ("_detector", "_ends", "_missing", "_seen")
+
+    def __init__(self, detector: ChangeDetector, chartmogul_conn_id: str, interval: float) -> None:
+        uuids = None if detector.opportunity_uuids is None else tuple(detector.opportunity_uuids)
+        super().__init__(uuids, chartmogul_conn_id, interval)
+        self._detector = detector
         self._seen: set[str] = set()
         self._missing: set[str] = set()
-        self._troubles: dict[str | None, type[Exception]] = {}
-        self._error: Exception | None = None
-        self._has_round_ended = False
-        self._wake_up = asyncio.Event()
-
-    async def changes(self) -> tuple[list[tuple[str | None, dict[str, Any]]], bool]:
-        """
-        Wait for changes, or for the end of a round.
-
-        What is returned is remembered from then on, but not saved.
-
-        :return: the changed opportunities, each after its category before, and whether a round has ended since the
-            last time
-        :raises Exception: what keeps the loop from looking, when it begins
-        """
-        await self._wake_up.wait()
-        if self._error:
-            error, self._error = self._error, None
-            raise error
-        self._wake_up.clear()
-        changed, self._changed = self._changed, {}
-        changes = [(self.memory.get(uuid), opportunity) for uuid, opportunity in changed.items()]
-        for uuid, opportunity in changed.items():
-            self.memory[uuid] = opportunity.get("forecast_category")
-        has_round_ended, self._has_round_ended = self._has_round_ended, False
-        return changes, has_round_ended
+        self._ends: set[asyncio.Task[None]] = set()
 
     def see(self, opportunity: dict[str, Any]) -> bool:
-        """Note the opportunity if it changed since it was remembered."""
-        uuid, category = opportunity.get("uuid"), opportunity.get("forecast_category")
-        if not uuid:
-            return False
-        self._seen.add(uuid)
-        if self._troubles:
-            self._troubles.pop(uuid, None)
-            self._troubles.pop(None, None)
-        if uuid in self.memory:
-            if self.memory[uuid] == category:
-                self._changed.pop(uuid, None)
-                return False
-        elif self.opportunity_uuids is not None or self.memory.is_first_sight(uuid):
-            self.memory[uuid] = category
-            return False
-        self._changed[uuid] = opportunity
-        self._wake_up.set()
-        return True
+        """Pass an opportunity on."""
+        if isinstance(uuid := opportunity.get("uuid"), str):
+            self._seen.add(uuid)
+        return self._detector.on_opportunity(opportunity)
 
     def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Note the error unless it is one more of the same trouble."""
-        if isinstance(error, ChartMogulNotFoundError) and opportunity_uuid is not None:
-            self.memory.pop(opportunity_uuid, None)
-        if opportunity_uuid is None:
-            self._has_round_ended = True
-        if self._troubles.get(opportunity_uuid) is type(error):
-            return False
-        self._troubles[opportunity_uuid] = type(error)
-        self._error = error
-        self._wake_up.set()
-        return True
+        """Pass an error on."""
+        return self._detector.on_error(error, opportunity_uuid)
 
     def end_round(self) -> None:
-        """Forget what is no longer there."""
-        if self.opportunity_uuids is None:
-            missing = {uuid for uuid in self.memory if uuid not in self._seen}
-            # Only what two rounds did not find is gone: forgotten by mistake, it would come back as new.
-            for uuid in missing & self._missing:
-                del self.memory[uuid]
-                self._changed.pop(uuid, None)
-            self._missing = missing
-            self._seen.clear()
-        self.memory.end_baseline()
-        self._troubles.pop(None, None)
-        self._has_round_ended = True
-        self._wake_up.set()
+        """Pass the end of a round on; an opportunity that two lists lack is deleted."""
+        task = asyncio.get_running_loop().create_task(self._end_round(self._seen))
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+        self._seen = set()
+
+    async def _end_round(self, seen: set[str]) -> None:
+        missing = set(await self._detector.on_round_end(seen))
+        for uuid in missing & self._missing:
+            error = ChartMogulNotFoundError("deleted", method="GET", path=f"/v1/opportunities/{uuid}", status=404)
+            self._detector.on_error(error, uuid)
+        self._missing = missing
+
+
+def subscribe(detector: ChangeDetector, *, chartmogul_conn_id: str, interval: float) -> Subscription:
+    """Poll for a change detector."""
+    return Subscription(detector, chartmogul_conn_id, interval)

@@ -1,158 +1,291 @@
-"""What an event trigger remembers of an account: each opportunity's forecast category, kept by Airflow where it can."""
+"""The watched values of each opportunity, kept in the asset state store of Airflow where it has one."""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
 import logging
 import re
-import sys
 import zlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-# Not the stores' own `aget` and `aset`: Airflow 3.3.0 has none, and a custom backend blocks the event loop in them.
-from asgiref.sync import sync_to_async
+from airflow_provider_chartmogul.opportunity._field_values import normalize_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow.sdk.execution_time.context import AssetStateStoreAccessor, AssetStateStoreAccessors
+    from airflow_provider_chartmogul.opportunity._watch_condition import Row
 
 log = logging.getLogger(__name__)
 
-_HEAD = {"version": 1}
-# With so many, a shard of 400,000 opportunities is still below the 64 KB from which on Airflow warns.
-_SHARDS = 256
-_UUIDS = re.compile(r"([0-9a-f]{32})*")
+_VERSION = 2
+_BUCKETS = 1024
+_SHARD_SIZE = 48_000  # characters of JSON; Airflow warns of values above 64 KB
+_SAMPLE = 500  # opportunities, from which the size of all is estimated
+_SHARED_ROWS = 1024  # rows that several opportunities have in common, as with categories
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX = re.compile(r"([0-9a-f]{32})+")
 
 
-class ForecastMemory(MutableMapping[str, str | None]):
+class SnapshotStore(MutableMapping[str, "Row"]):
     """
-    The forecast category in which each opportunity was last seen.
+    The last known watched values of each opportunity, by UUID.
 
-    On Airflow 3.3 and later it is kept in the asset's state store, in shards, of which only those are written that
-    changed; before, or without an asset, it lives as long as the process.
+    A small account is one stored value, the manifest. As it grows, the opportunities move into shards, of which only
+    those with changes are written.
 
-    :param stores: the state stores of the watched assets; None: Airflow has none
-    :param identity: what distinguishes this trigger from others of the same asset; JSON
+    :param stores: the state store of each watched asset; none: the snapshot lives as long as the process
+    :param key: the manifest's key, by which a later process finds the snapshot
+    :param shape: the settings that stored values depend on; with others, a stored snapshot is replaced
     """
 
-    def __init__(self, stores: AssetStateStoreAccessors | None, identity: Any) -> None:
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self._prefix = f"chartmogul.{digest[:16]}"
-        self._stores = _each_store(stores)
-        self._shards: list[dict[str, str | None]] = [{} for _ in range(_SHARDS)]
+    def __init__(self, stores: Iterable[Any], key: str, shape: Mapping[str, Any]) -> None:
+        self._stores = list(stores)
+        self._key = key
+        self._shape = dict(shape)
+        self._buckets: list[dict[str, Row]] = [{} for _ in range(_BUCKETS)]
         self._unsaved: set[int] = set()
-        self._damaged: set[int] = set()
-        self._has_baseline = False
-        self._is_head_saved = False
+        self._corrupt: set[int] = set()
+        self._shared_rows: dict[Row, Row] = {}
+        self._shards = 0
+        self._stored_shards = 0
+        self._saved_manifest: dict[str, Any] | None = None
+        self._newest_created_at: str | None = None
+        self.has_baseline = False
 
-    def __getitem__(self, uuid: str) -> str | None:
-        return self._shards[_shard_of(uuid)][uuid]
+    def __getitem__(self, uuid: str) -> Row:
+        return self._buckets[_bucket_of(uuid)][uuid]
 
-    def __setitem__(self, uuid: str, category: str | None) -> None:
-        shard = _shard_of(uuid)
-        self._shards[shard][uuid] = category
-        self._unsaved.add(shard)
+    def __setitem__(self, uuid: str, row: Row) -> None:
+        bucket = _bucket_of(uuid)
+        self._buckets[bucket][uuid] = self._shared(row)
+        self._unsaved.add(bucket)
 
     def __delitem__(self, uuid: str) -> None:
-        shard = _shard_of(uuid)
-        del self._shards[shard][uuid]
-        self._unsaved.add(shard)
+        bucket = _bucket_of(uuid)
+        del self._buckets[bucket][uuid]
+        self._unsaved.add(bucket)
 
     def __iter__(self) -> Iterator[str]:
-        for shard in self._shards:
-            yield from shard
+        for bucket in self._buckets:
+            yield from list(bucket)
 
     def __len__(self) -> int:
-        return sum(len(shard) for shard in self._shards)
+        return sum(map(len, self._buckets))
 
-    def is_first_sight(self, uuid: str) -> bool:
-        """Tell whether an opportunity that is not remembered may have been there before."""
-        return not self._has_baseline or _shard_of(uuid) in self._damaged
+    @property
+    def is_saved(self) -> bool:
+        """Whether a save would write nothing."""
+        return not self._stores or (not self._unsaved and self._manifest() == self._saved_manifest)
 
-    def end_baseline(self) -> None:
-        """From now on, an opportunity that is not remembered is a new one."""
-        self._has_baseline = True
-        self._damaged.clear()
+    def note_baseline(self, created_at: object) -> None:
+        """
+        Widen the baseline, until it is complete, by an opportunity that is there already.
+
+        :param created_at: of that opportunity
+        """
+        moment = _to_moment(created_at)
+        if not self.has_baseline and moment and moment > (self._newest_created_at or ""):
+            self._newest_created_at = moment
+
+    def mark_baseline_complete(self) -> None:
+        """Take unknown opportunities for new from now on."""
+        self.has_baseline = True
+        self._corrupt.clear()
+
+    def is_new(self, uuid: str, created_at: object) -> bool:
+        """
+        Return whether an unknown opportunity was created after the baseline, and not merely missed.
+
+        :param created_at: of that opportunity
+        """
+        if not self.has_baseline or _bucket_of(uuid) in self._corrupt:
+            return False
+        moment = _to_moment(created_at)
+        return moment is None or moment > (self._newest_created_at or "")
 
     async def load(self) -> None:
-        """Read what an earlier process saved. What is damaged is reported once, and forgotten."""
+        """Read the snapshot that an earlier process saved. A corrupt part is reported once, and replaced."""
         for store in self._stores:
-            head = await sync_to_async(store.get)(self._prefix)
-            if head is not None:
+            manifest = await asyncio.to_thread(store.get, self._key)
+            if manifest is not None:
                 self._stores = [store]
-                if head == _HEAD:
-                    await self._load_shards(store)
-                else:
-                    log.warning("%r: %s holds what this provider did not write; starting anew.", store, self._prefix)
+                await self._load(store, manifest)
                 return
 
     async def save(self) -> None:
-        """Write what changed since the last time."""
-        if not self._stores:
+        """Write the changes since the last time. A crash in between leaves the former snapshot, or this one."""
+        if self.is_saved:
             return
         store = self._stores[0]
-        for number in sorted(self._unsaved):
-            # Before the write, since what changes during it has to be written again.
-            self._unsaved.discard(number)
-            try:
-                await sync_to_async(store.set)(self._key(number), _encode(self._shards[number]))
-            except BaseException:
-                self._unsaved.add(number)
-                raise
-        if self._has_baseline and not self._is_head_saved:
-            # Last, so that a baseline of which only a part was written is not taken for the whole.
-            await sync_to_async(store.set)(self._prefix, _HEAD)
-            self._is_head_saved = True
+        shards = self._needed_shards()
+        if shards > self._shards:
+            self._shards = shards
+            self._unsaved.update(range(_BUCKETS))
+        if self._shards:
+            for shard in sorted({bucket % self._shards for bucket in self._unsaved}):
+                await self._write(store, self._shard_key(self._shards, shard), range(shard, _BUCKETS, self._shards))
+        manifest = self._manifest()
+        # Last, so that a baseline of which only a part was written is not taken for the whole.
+        if self._shards:
+            if manifest != self._saved_manifest:
+                await asyncio.to_thread(store.set, self._key, manifest)
+        else:
+            await self._write(store, self._key, range(_BUCKETS), manifest)
+        self._saved_manifest = manifest
+        await self._delete_former_shards(store)
 
-    async def _load_shards(self, store: AssetStateStoreAccessor) -> None:
-        self._has_baseline = self._is_head_saved = True
-        for number in range(_SHARDS):
-            stored = await sync_to_async(store.get)(self._key(number))
-            if stored is None:
-                continue
-            try:
-                self._shards[number] = _decode(stored)
-            except ValueError:
-                log.warning("%r: %s is damaged; that part starts anew.", store, self._key(number))
-                self._damaged.add(number)
+    async def _write(
+        self, store: Any, key: str, buckets: Iterable[int], manifest: Mapping[str, Any] | None = None
+    ) -> None:
+        # Forgotten before the write: a change that comes during it has to be written again.
+        written = self._unsaved.intersection(buckets)
+        self._unsaved -= written
+        rows = _encode(self._buckets[bucket] for bucket in buckets)
+        try:
+            await asyncio.to_thread(store.set, key, rows if manifest is None else {**manifest, "opportunities": rows})
+        except BaseException:
+            self._unsaved |= written
+            raise
 
-    def _key(self, number: int) -> str:
-        return f"{self._prefix}.{number:02x}"
+    async def _delete_former_shards(self, store: Any) -> None:
+        former = self._stored_shards
+        self._stored_shards = self._shards
+        if former != self._shards:
+            for shard in range(former):
+                await asyncio.to_thread(store.delete, self._shard_key(former, shard))
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "shape": self._shape,
+            "has_baseline": self.has_baseline and not self._corrupt,
+            "newest_created_at": self._newest_created_at,
+            "shards": self._shards,
+        }
+
+    def _needed_shards(self) -> int:
+        """Return the number of shards, a power of two, that keeps each below the size; 0: all fits the manifest."""
+        sample: dict[str, Row] = {}
+        for bucket in self._buckets:
+            sample.update(bucket)
+            if len(sample) >= _SAMPLE:
+                break
+        if not sample:
+            return 0
+        size = len(json.dumps(_encode([sample]))) / len(sample) * len(self)
+        shards = 0
+        while size > _SHARD_SIZE * max(shards, 1) and shards < _BUCKETS:
+            shards = max(2 * shards, 2)
+        return shards
+
+    async def _load(self, store: Any, manifest: Any) -> None:
+        try:
+            self._stored_shards = _check_manifest(manifest)
+        except ValueError:
+            log.warning("%r: %s was not written by this version of the provider; it is replaced.", store, self._key)
+            return
+        if manifest["shape"] != self._shape:
+            log.info("%r: %s is of other settings; the watcher starts with a new baseline.", store, self._key)
+            return
+        self._shards = self._stored_shards
+        self._newest_created_at = manifest["newest_created_at"]
+        self.has_baseline = manifest["has_baseline"]
+        if self._shards:
+            for shard in range(self._shards):
+                key = self._shard_key(self._shards, shard)
+                stored = await asyncio.to_thread(store.get, key)
+                self._restore(store, key, stored, set(range(shard, _BUCKETS, self._shards)))
+        else:
+            self._restore(store, self._key, manifest.get("opportunities"), set(range(_BUCKETS)))
+        self._saved_manifest = self._manifest()
+
+    def _restore(self, store: Any, key: str, stored: object, buckets: set[int]) -> None:
+        try:
+            rows = _decode(stored, len(self._shape["columns"]))
+            if any(_bucket_of(uuid) not in buckets for uuid in rows):
+                raise ValueError("of another shard")
+        except (ValueError, RecursionError):
+            log.warning("%r: %s is corrupt; that part of the baseline is replaced.", store, key)
+            self._corrupt |= buckets
+            self._unsaved |= buckets
+            return
+        for uuid, row in rows.items():
+            self._buckets[_bucket_of(uuid)][uuid] = self._shared(row)
+
+    def _shared(self, row: Row) -> Row:
+        try:
+            shared = self._shared_rows.get(row)
+        except TypeError:  # custom attributes as a dict
+            return row
+        # Equal is not the same JSON: (1,) is (True,).
+        if shared is not None and list(map(type, shared)) == list(map(type, row)):
+            return shared
+        if shared is None and len(self._shared_rows) < _SHARED_ROWS:
+            self._shared_rows[row] = row
+        return row
+
+    def _shard_key(self, shards: int, shard: int) -> str:
+        return f"{self._key}.{shards}.{shard}"
 
 
-def _each_store(stores: AssetStateStoreAccessors | None) -> list[Any]:
-    """Return a store for each watched asset: those whose triggers are alike share one trigger."""
-    if stores is None:
-        return []
-    # `stores` itself serves as the store of an only asset. With several it wants to be told which one is meant, but
-    # does not say in public which there are.
-    by_name, by_uri = getattr(stores, "_by_name", {}), getattr(stores, "_by_uri", {})
-    return [store for _, store in sorted([*by_name.items(), *by_uri.items()])] or [stores]
+def _bucket_of(uuid: str) -> int:
+    return zlib.crc32(uuid.encode()) % _BUCKETS
 
 
-def _shard_of(uuid: str) -> int:
-    return zlib.crc32(uuid.encode()) % _SHARDS
+def _to_moment(created_at: object) -> str | None:
+    """Return a time in a form that can be compared; None: there is none."""
+    try:
+        moment: str | None = normalize_value("created_at", created_at)
+    except ValueError:
+        return None
+    return moment
 
 
-def _encode(shard: dict[str, str | None]) -> dict[str, str]:
-    """Write a shard as the UUIDs in each category, without hyphens and separators."""
-    encoded: dict[str, str] = {}
-    for uuid, category in shard.items():
-        encoded[category or ""] = encoded.get(category or "", "") + uuid.replace("-", "")
-    return encoded
+def _encode(buckets: Iterable[Mapping[str, Row]]) -> dict[str, str]:
+    """Return the UUIDs of each row, the row as JSON text, the UUIDs without hyphens and separators."""
+    rows: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for bucket in buckets:
+        for uuid, row in bucket.items():
+            text = json.dumps(row, separators=(",", ":"))
+            rows.setdefault(text, [])
+            if _UUID.fullmatch(uuid):
+                rows[text].append(uuid.replace("-", ""))
+            else:
+                others.setdefault(text, []).append(uuid)
+    return {text: " ".join(["".join(uuids), *others.get(text, ())]) for text, uuids in rows.items()}
 
 
-def _decode(stored: object) -> dict[str, str | None]:
+def _decode(stored: object, columns: int) -> dict[str, Row]:
     if not isinstance(stored, dict):
-        raise ValueError("not a shard")
-    shard: dict[str, str | None] = {}
-    for category, uuids in stored.items():
-        if not isinstance(category, str) or not isinstance(uuids, str) or not _UUIDS.fullmatch(uuids):
-            raise ValueError("not a shard")
-        for start in range(0, len(uuids), 32):
-            shard[str(UUID(uuids[start : start + 32]))] = sys.intern(category) or None
-    return shard
+        raise ValueError("no JSON object")
+    rows: dict[str, Row] = {}
+    for text, uuids in stored.items():
+        if not isinstance(uuids, str):
+            raise ValueError("no UUIDs")
+        values = json.loads(text)
+        if not isinstance(values, list) or len(values) != columns:
+            raise ValueError("no row")
+        row = tuple(values)
+        joined, *others = uuids.split(" ")
+        if joined and not _HEX.fullmatch(joined):
+            raise ValueError("no UUIDs")
+        for start in range(0, len(joined), 32):
+            digits = joined[start : start + 32]
+            rows["-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))] = row
+        rows.update(dict.fromkeys(others, row))
+    return rows
+
+
+def _check_manifest(manifest: Any) -> int:
+    """Return the number of shards that a stored manifest names."""
+    if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
+        raise ValueError("no manifest")
+    shards, newest = manifest.get("shards"), manifest.get("newest_created_at")
+    if not isinstance(newest, str | None) or not isinstance(manifest.get("has_baseline"), bool):
+        raise ValueError("no manifest")
+    if not isinstance(shards, int) or not 0 <= shards <= _BUCKETS or shards & (shards - 1):
+        raise ValueError("no manifest")
+    return shards

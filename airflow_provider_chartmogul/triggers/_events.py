@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import hashlib
+import json
 import math
-from collections import deque
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,214 +18,269 @@ except ImportError:  # Airflow 2.11, which has no asset watchers
     BaseEventTrigger = BaseTrigger  # type: ignore[misc, assignment]
 
 from airflow_provider_chartmogul._airflow.templates import is_templated
-from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.opportunity._conditions import WaitCondition
-from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import (
+    check_forecast_categories,
+    check_opportunity_uuid,
+    truncated_repr,
+)
+from airflow_provider_chartmogul.opportunity._watch_condition import CHANGED, CREATED, EVENTS, WatchCondition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Iterator
 
-    from airflow_provider_chartmogul._polling.change_detector import Overview
-
-_SECONDS_BETWEEN_LOADS = 30
-# The triggerer stores events, and the scheduler makes runs for them, each about once a second, or later when busy. What
-# was seen is saved only after that.
-_SECONDS_UNTIL_EVENTS_MAKE_A_RUN = 10
+    from airflow_provider_chartmogul._polling.change_detector import Change
+    from airflow_provider_chartmogul.opportunity import OpportunityFilters
 
 
 class _ArgumentError(TypeError, ValueError):
     """A mistake in a DAG. A TypeError too, since any other error in a constructor ends all triggers of a triggerer."""
 
 
-class OpportunityForecastCategoryEventTrigger(BaseEventTrigger):
+class _WatchEvent(TriggerEvent):
+    """An event without personal data in the line that Airflow logs for it."""
+
+    def __repr__(self) -> str:
+        payload = self.payload
+        if isinstance(payload, dict):
+            payload = {name: payload.get(name) for name in ("event", "opportunity_uuid", "updated_at")}
+        return f"TriggerEvent<{payload!r}>"
+
+    __str__ = __repr__
+
+
+class OpportunityEventTrigger(BaseEventTrigger):
     """
-    Emit an event for each change of an opportunity's forecast category, for an Airflow ``AssetWatcher``.
+    Emit an event for each opportunity that is created, changed or deleted, for an Airflow ``AssetWatcher``.
 
     The event's payload is::
 
-        {"schema_version": 1, "opportunity_uuid": …, "customer_uuid": …, "previous_forecast_category": …,
-         "forecast_category": …, "updated_at": …, "observed_at": …}
+        {"schema_version": 2, "event": "created" | "changed" | "deleted", "opportunity_uuid": …, "customer_uuid": …,
+         "changes": {field: {"previous": …, "current": …}}, "updated_at": …, "observed_at": …}
 
-    An opportunity that is new counts as a change from null. What is there at the first sight of the account sets the
-    baseline without events. Changes in between two looks are seen as one.
+    Opportunities that already exist at the start produce no events. A deletion is confirmed by a second request, and
+    its event has neither ``customer_uuid`` nor ``updated_at``.
 
-    Delivery is at least once: what a look saw is saved some seconds after the last of its events, so that a triggerer
-    that is killed in between sends them again; ``opportunity_uuid`` and ``updated_at`` together tell a repetition. On
-    Airflow 3.3 and later, changes made while no triggerer runs are found at the next start. Before 3.3 they are lost,
-    since Airflow has nowhere to keep what was seen.
+    Delivery is at least once: a triggerer that is killed within seconds of an event sends it again. On Airflow 3.3
+    and later, changes made while no triggerer runs are found at the next start. Before 3.3 they are lost, since
+    Airflow has nowhere to store the snapshot.
 
-    Errors never end the watching. Look for them in the triggerer's log; Airflow shows them nowhere else.
+    Errors never end the watcher. They are in the triggerer's log; Airflow shows them nowhere else.
 
-    :param target_categories: emit only when the category becomes this one, or one of these; None: on any change
-    :param opportunity_uuids: look only at this opportunity, or these
-    :param customer_uuid: emit only for opportunities of this customer, ``cus_…``
-    :param owner: emit only for opportunities of this owner, an email address
-    :param pipeline: emit only for opportunities in the pipeline of this name
-    :param pipeline_stage: emit only for opportunities in the stage of this name
-    :param poll_interval: seconds between two looks
+    Airflow renders no templates in a watcher's trigger, so templates are refused.
+
+    :param events: the events to emit: ``created``, ``changed``, ``deleted``
+    :param fields: the fields whose change makes an event, by their names in the opportunity's JSON, or
+        ``custom.<name>``; None: any field, noticed by ``updated_at``
+    :param target_values: of the only field in ``fields``; emit an event only for an opportunity that comes to have one
+        of these values, or that had one when it was deleted
+    :param filters: emit events only for opportunities that match, by the names of
+        :class:`~airflow_provider_chartmogul.opportunity.OpportunityFilters`
+    :param opportunity_uuids: poll only these opportunities; None: all of the account
+    :param poll_interval: seconds between two polls
+    :param name: names the watcher in log lines and metrics, and identifies its stored snapshot, which survives changes
+        of the other parameters; unique among the triggers of an asset
     :param chartmogul_conn_id: the Airflow connection to use
-    :param name: tells apart triggers of different assets that are alike otherwise; Airflow makes one of these
-    :raises ValueError: if something is no category, no UUID, no number of seconds, or a template, which Airflow does
-        not render here
+    :raises TypeError: if an argument is wrong, unknown or a template
     """
 
-    __module__ = "airflow_provider_chartmogul.triggers.opportunity"  # not of this private one, in stored triggers
+    def __init__(
+        self,
+        *,
+        events: str | Iterable[str] = EVENTS,
+        fields: str | Iterable[str] | None = None,
+        target_values: Any = None,
+        filters: OpportunityFilters | None = None,
+        opportunity_uuids: str | Iterable[str] | None = None,
+        poll_interval: float = 60.0,
+        name: str | None = None,
+        chartmogul_conn_id: str = "chartmogul_default",
+    ) -> None:
+        if BaseEventTrigger is BaseTrigger:
+            raise _ArgumentError(f"{type(self).__name__} needs Airflow 3.0 or later, which has asset watchers.")
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
+        with _argument_errors():
+            condition = {"events": events, "fields": fields, "target_values": target_values, "filters": filters}
+            condition = {parameter: _materialized(value) for parameter, value in condition.items()}
+            uuids = _materialized(opportunity_uuids)
+            _refuse_templates(
+                {**condition, "opportunity_uuids": uuids, "name": name, "chartmogul_conn_id": chartmogul_conn_id}
+            )
+            self._condition = WatchCondition.parse(*condition.values())
+            self.opportunity_uuids = _check_uuids(uuids)
+            self.poll_interval = _check_interval(poll_interval)
+            self.name = None if name is None else _check_text(name, "name")
+            self.chartmogul_conn_id = _check_text(chartmogul_conn_id, "chartmogul_conn_id")
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the arguments to create this trigger from; equal settings are serialized equally."""
+        return _classpath(type(self)), {
+            **self._condition_arguments(),
+            "filters": dict(self._condition.filters) or None,
+            "opportunity_uuids": self.opportunity_uuids,
+            "poll_interval": self.poll_interval,
+            "name": self.name,
+            "chartmogul_conn_id": self.chartmogul_conn_id,
+        }
+
+    def _condition_arguments(self) -> dict[str, Any]:
+        condition = self._condition
+        return {
+            "events": list(condition.events),
+            "fields": None if condition.fields is None else list(condition.fields),
+            "target_values": None if condition.targets is None else list(condition.targets),
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch, and yield an event for each change, until cancelled."""
+        # Imported here, since DAG files import this module too.
+        from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
+        from airflow_provider_chartmogul._airflow.asset_stores import stores_by_asset
+        from airflow_provider_chartmogul._polling.change_detector import ChangeDetector, subscribe
+        from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+
+        stores = stores_by_asset(getattr(self, "asset_state_store", None))
+        detector = ChangeDetector(
+            SnapshotStore(stores.values(), self._snapshot_key(), self._snapshot_shape()),
+            self._condition,
+            name=self.name or ", ".join(filter(None, stores)) or type(self).__name__,
+            chartmogul_conn_id=self.chartmogul_conn_id,
+            opportunity_uuids=self.opportunity_uuids,
+        )
+        await detector.load()
+        spacing = EventSpacing(detector.changes, lambda change: change.round)
+        saving = asyncio.create_task(detector.keep_saved())
+        try:
+            with subscribe(detector, chartmogul_conn_id=self.chartmogul_conn_id, interval=self.poll_interval):
+                while True:
+                    change = await spacing.next_event()
+                    yield _WatchEvent(
+                        payload=payload_of(change, self._condition.changes(change.previous, change.current))
+                    )
+                    detector.acknowledge(change)
+        finally:
+            saving.cancel()
+
+    def _snapshot_key(self) -> str:
+        identity: Any = {"name": self.name}
+        if self.name is None:
+            classpath, arguments = self.serialize()
+            identity = [classpath, {**arguments, "poll_interval": None}]
+        return f"chartmogul.{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]}"
+
+    def _snapshot_shape(self) -> dict[str, Any]:
+        return {
+            "chartmogul_conn_id": self.chartmogul_conn_id,
+            "columns": list(self._condition.columns),
+            "polls": "all" if self.opportunity_uuids is None else "chosen",
+        }
+
+
+class OpportunityForecastCategoryEventTrigger(OpportunityEventTrigger):
+    """
+    Emit an event for each change of an opportunity's forecast category, for an Airflow ``AssetWatcher``.
+
+    An :class:`OpportunityEventTrigger` with the field ``forecast_category`` and the events ``created`` and
+    ``changed``: a new opportunity counts as a change from null.
+
+    :param target_categories: emit an event only when the category becomes this one, or one of these; None: on any
+        change
+    :param filters: as in :class:`OpportunityEventTrigger`, and so are the other parameters
+    """
 
     def __init__(
         self,
         *,
         target_categories: str | Iterable[str] | None = None,
+        filters: OpportunityFilters | None = None,
         opportunity_uuids: str | Iterable[str] | None = None,
-        customer_uuid: str | None = None,
-        owner: str | None = None,
-        pipeline: str | None = None,
-        pipeline_stage: str | None = None,
         poll_interval: float = 60.0,
-        chartmogul_conn_id: str = "chartmogul_default",
         name: str | None = None,
+        chartmogul_conn_id: str = "chartmogul_default",
     ) -> None:
-        if BaseEventTrigger is BaseTrigger:
-            raise _ArgumentError(f"{type(self).__name__} needs Airflow 3.0 or later, which has asset watchers.")
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
-        self.target_categories: list[str] | None = _sorted(target_categories)
-        self.opportunity_uuids: list[str] | None = _sorted(opportunity_uuids)
-        self.customer_uuid = customer_uuid
-        self.owner = owner
-        self.pipeline = pipeline
-        self.pipeline_stage = pipeline_stage
-        self.poll_interval = poll_interval
-        self.chartmogul_conn_id = chartmogul_conn_id
-        self.name = name
-        try:
-            self._check()
-        except ValueError as error:
-            raise _ArgumentError(str(error)) from None
-
-    def _check(self) -> None:
-        for parameter, value in {**self._identity(), "poll_interval": self.poll_interval}.items():
-            if any(is_templated(item) for item in (value if isinstance(value, list) else [value])):
-                raise ValueError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
-        for parameter, value in {**self._filters(), "name": self.name}.items():
-            if not isinstance(value, str | None):
-                raise ValueError(f"{parameter}: expected text, not {truncated_repr(value)}.")
-        if not isinstance(self.chartmogul_conn_id, str):
-            raise ValueError(f"chartmogul_conn_id: expected text, not {truncated_repr(self.chartmogul_conn_id)}.")
-        WaitCondition.parse_categories(self.target_categories, None)
-        if self.opportunity_uuids is not None:
-            if not isinstance(self.opportunity_uuids, list) or not self.opportunity_uuids:
-                raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
-            self.opportunity_uuids = sorted({check_opportunity_uuid(uuid) for uuid in self.opportunity_uuids})
-        if not isinstance(self.poll_interval, int | float) or not 0 < self.poll_interval < math.inf:
-            raise ValueError(f"poll_interval: expected seconds above 0, not {truncated_repr(self.poll_interval)}.")
-        self.poll_interval = float(self.poll_interval)
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what the triggerer makes this trigger from."""
-        return _classpath(self), {**self._identity(), "poll_interval": self.poll_interval}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch, and yield an event for each change."""
-        # Imported here, since DAG files import this module too.
-        from airflow_provider_chartmogul._polling.change_detector import Overview
-        from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
-
-        condition = WaitCondition.parse_categories(self.target_categories, None)
-        targets = None if condition.targets is None else frozenset(condition.targets)
-        memory = ForecastMemory(getattr(self, "asset_state_store", None), self._identity())
-        while not await self._has_worked(memory.load):
-            await asyncio.sleep(_SECONDS_BETWEEN_LOADS)
-        with Overview(
-            memory,
-            opportunity_uuids=self.opportunity_uuids,
-            chartmogul_conn_id=self.chartmogul_conn_id,
-            interval=self.poll_interval,
-        ) as overview:
-            unsent: deque[TriggerEvent] = deque()
-            has_sent = False
-            while True:
-                events, has_round_ended = await self._next_events(overview, targets)
-                unsent += events
-                # What comes before the run for an earlier event is made, Airflow up to 3.3.2 leaves for the run of an
-                # event after that. So a round's last one is held back, to come late and bring the others along.
-                while len(unsent) > 1 or (unsent and not has_sent):
-                    yield unsent.popleft()
-                    has_sent = True
-                if not has_round_ended:
-                    continue
-                if unsent:
-                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
-                    yield unsent.popleft()
-                if has_sent:
-                    await asyncio.sleep(_SECONDS_UNTIL_EVENTS_MAKE_A_RUN)
-                    has_sent = False
-                await self._has_worked(memory.save)
-
-    async def _next_events(self, overview: Overview, targets: frozenset[str] | None) -> tuple[list[TriggerEvent], bool]:
-        """Return the events for what changed, and whether a round ended with that."""
-        try:
-            changes, has_round_ended = await overview.changes()
-        except Exception as error:
-            if isinstance(error, ChartMogulError):
-                level = logging.WARNING if error.transient else logging.ERROR
-                self.log.log(level, "%s The watching goes on.", error)
-            else:
-                self.log.exception("Unexpected error; the watching goes on.")
-            return [], False
-        wanted = [change for change in changes if self._is_wanted(change[1], targets)]
-        return [TriggerEvent(_event_payload(*change)) for change in wanted], has_round_ended
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what distinguishes this trigger's memory from those of others."""
-        return {
-            "target_categories": self.target_categories,
-            "opportunity_uuids": self.opportunity_uuids,
-            **self._filters(),
-            "chartmogul_conn_id": self.chartmogul_conn_id,
-            "name": self.name,
-        }
-
-    def _filters(self) -> dict[str, str | None]:
-        return {
-            "customer_uuid": self.customer_uuid,
-            "owner": self.owner,
-            "pipeline": self.pipeline,
-            "pipeline_stage": self.pipeline_stage,
-        }
-
-    def _is_wanted(self, opportunity: dict[str, Any], targets: frozenset[str] | None) -> bool:
-        return (targets is None or opportunity.get("forecast_category") in targets) and all(
-            value is None or opportunity.get(name) == value for name, value in self._filters().items()
+        with _argument_errors():
+            categories = _check_categories(_materialized(target_categories))
+        super().__init__(
+            events=(CREATED, CHANGED),
+            fields="forecast_category",
+            target_values=categories,
+            filters=filters,
+            opportunity_uuids=opportunity_uuids,
+            poll_interval=poll_interval,
+            name=name,
+            chartmogul_conn_id=chartmogul_conn_id,
         )
 
-    async def _has_worked(self, use_store: Callable[[], Awaitable[None]]) -> bool:
-        try:
-            await use_store()
-        except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and state backend raise
-            self.log.warning("Airflow's asset state store failed, which is tried again: %s", error)
-            return False
-        return True
+    def _condition_arguments(self) -> dict[str, Any]:
+        return {"target_categories": super()._condition_arguments()["target_values"]}
 
 
-def _event_payload(previous_category: str | None, opportunity: dict[str, Any]) -> dict[str, Any]:
+def payload_of(change: Change, changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the payload of the event of a change."""
     return {
-        "schema_version": 1,
-        "opportunity_uuid": opportunity["uuid"],
-        "customer_uuid": opportunity.get("customer_uuid"),
-        "previous_forecast_category": previous_category,
-        "forecast_category": opportunity.get("forecast_category"),
-        "updated_at": opportunity.get("updated_at"),
-        "observed_at": datetime.now(UTC).isoformat(),
+        "schema_version": 2,
+        "event": change.event,
+        "opportunity_uuid": change.opportunity_uuid,
+        "customer_uuid": change.customer_uuid,
+        "changes": changes,
+        "updated_at": change.updated_at,
+        "observed_at": change.observed_at,
     }
 
 
-def _classpath(trigger: BaseTrigger) -> str:
-    return f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+def _classpath(trigger: type) -> str:
+    # The name that DAG authors import: Airflow's database holds it longer than a private module is called this way.
+    module = trigger.__module__.replace("triggers._events", "triggers.opportunity")
+    return f"{module}.{trigger.__qualname__}"
 
 
-def _sorted(values: Any) -> Any:
-    """Return plain strings in an order that does not depend on the process, as the trigger's hash needs."""
-    if isinstance(values, str):
-        return [str(values)]
-    if not isinstance(values, Iterable) or is_templated(values):
-        return values
-    return sorted(str(value) for value in values)
+@contextmanager
+def _argument_errors() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise _ArgumentError(str(error)) from None
+
+
+def _materialized(value: Any) -> Any:
+    """Return an argument that can be read twice, as a generator cannot."""
+    if isinstance(value, str | Mapping) or is_templated(value) or not isinstance(value, Iterable):
+        return value
+    return list(value)
+
+
+def _refuse_templates(arguments: Mapping[str, Any]) -> None:
+    for parameter, value in arguments.items():
+        items = value if isinstance(value, list) else value.values() if isinstance(value, Mapping) else [value]
+        if any(map(is_templated, items)):
+            raise ValueError(f"{parameter}: Airflow renders no templates in a watcher's trigger.")
+
+
+def _check_categories(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    _refuse_templates({"target_categories": value})
+    categories = check_forecast_categories(value, "target_categories")
+    if not categories:
+        raise ValueError("target_categories: empty; name a category, or give None for any change.")
+    return sorted(map(str, categories))
+
+
+def _check_uuids(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    uuids = [value] if isinstance(value, str) else value
+    if not isinstance(uuids, list) or not uuids:
+        raise ValueError("opportunity_uuids: expected one or more; None watches all opportunities.")
+    return sorted({check_opportunity_uuid(uuid) for uuid in uuids})
+
+
+def _check_interval(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"poll_interval: expected seconds above 0, not {truncated_repr(value)}.")
+    return float(value)
+
+
+def _check_text(value: object, parameter: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{parameter}: expected text, not {truncated_repr(value)}.")
+    return str(value)

@@ -1,24 +1,306 @@
-"""What the watchers of an account tell of errors."""
+"""What a change detector logs, and when it saves; which changes it finds is in test_change_properties."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from airflow_provider_chartmogul._polling.change_detector import Overview
-from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
-from airflow_provider_chartmogul.exceptions import ChartMogulUnavailableError
+import pytest
 
-ERROR = ChartMogulUnavailableError("down", method="GET", path="/v1/opportunities", status=503)
+from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
+from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAuthenticationError,
+    ChartMogulNotFoundError,
+    ChartMogulUnavailableError,
+)
+from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
+from tests.support.virtual_account import VirtualStore, run_in_virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+DOWN = ChartMogulUnavailableError("down", method="GET", path="/v1/opportunities", status=503)
+REJECTED = ChartMogulAuthenticationError("wrong key", method="GET", path="/v1/opportunities", status=401)
+GONE = ChartMogulNotFoundError("gone", method="GET", path=f"/v1/opportunities/{UUID_1}", status=404)
+SETTLED = 11.0
+"""Seconds after which Airflow has stored an event, and the snapshot with it."""
 
 
-def test_each_outage_is_told_of_once_also_when_the_account_is_empty() -> None:
+def opportunity(uuid: Any = UUID_1, category: str = "pipeline", **fields: Any) -> dict[str, Any]:
+    return {"uuid": uuid, "forecast_category": category, "created_at": "2026-01-01T00:00:00.000Z", **fields}
+
+
+def detector_of(store: Any = None, uuids: list[str] | None = None) -> ChangeDetector:
+    condition = WatchCondition.parse(("created", "changed", "deleted"), "forecast_category", None, None)
+    snapshot = SnapshotStore([] if store is None else [store], "key", {"columns": ["forecast_category"]})
+    return ChangeDetector(
+        snapshot, condition, name="won", chartmogul_conn_id="chartmogul_default", opportunity_uuids=uuids
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(store: Any = None, uuids: list[str] | None = None) -> AsyncIterator[ChangeDetector]:
+    detector = detector_of(store, uuids)
+    await detector.load()
+    saver = asyncio.create_task(detector.keep_saved())
+    try:
+        yield detector
+    finally:
+        saver.cancel()
+
+
+@pytest.mark.parametrize("uuids", [None, [UUID_1]], ids=["all", "chosen"])
+def test_a_failure_is_logged_once_for_each_kind_and_its_end_with_the_seconds_between(
+    uuids: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     async def test() -> None:
-        overview = Overview(
-            ForecastMemory(None, {}), opportunity_uuids=None, chartmogul_conn_id="chartmogul_default", interval=60
-        )
-        for _ in range(2):
-            assert overview.fail(ERROR, None)
-            assert not overview.fail(ERROR, None)
-            overview.end_round()
+        async with running(uuids=uuids) as detector:
+            for _ in range(2):
+                for error in (DOWN, DOWN, REJECTED, REJECTED):
+                    assert detector.on_error(error, None if uuids is None else UUID_1) is False
+                    assert await detector.on_round_end(None) == ()
+                    await asyncio.sleep(30)
+                await detector.on_round_end({UUID_1})
+                await detector.on_round_end({UUID_1})
 
-    asyncio.run(test())
+    run_in_virtual_time(test())
+    watcher = "Watcher won on connection chartmogul_default"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"{watcher}: {DOWN} The watcher goes on."),
+        ("ERROR", f"{watcher}: {REJECTED} The watcher goes on."),
+        ("INFO", f"{watcher} works again after 120 s."),
+    ] * 2
+
+
+def test_a_round_of_which_some_pages_failed_is_no_recovery(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_error(DOWN, None)
+            await detector.on_round_end({UUID_1})
+            await detector.on_round_end(None)
+            assert "works again" not in caplog.text
+            await detector.on_round_end({UUID_1})
+            assert "works again" in caplog.text
+
+    run_in_virtual_time(test())
+
+
+def test_an_unexpected_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_error(KeyError("a bug"), None)
+
+    run_in_virtual_time(test())
+    assert "Watcher won on connection chartmogul_default: unexpected error." in caplog.text
+    assert "KeyError: 'a bug'" in caplog.text
+
+
+def test_a_chosen_opportunity_that_does_not_exist_is_logged_once_and_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        async with running(uuids=[UUID_1]) as detector:
+            for _ in range(3):
+                detector.on_error(GONE, UUID_1)
+                await detector.on_round_end(None)
+            assert detector.changes.empty()
+
+    run_in_virtual_time(test())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Watcher won on connection chartmogul_default: {GONE}"
+    ]
+
+
+def test_a_404_of_the_list_deletes_nothing() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_opportunity(opportunity())
+            detector.on_error(GONE, None)
+            assert detector.changes.empty()
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("uuid", [None, 5, [], {}], ids=str)
+def test_an_entry_without_a_uuid_is_left_out(uuid: Any) -> None:
+    async def test() -> None:
+        async with running() as detector:
+            await detector.on_round_end(set())
+            assert detector.on_opportunity(opportunity(uuid)) is False
+            assert detector.changes.empty()
+
+    run_in_virtual_time(test())
+
+
+def test_a_queued_change_says_so_and_no_other_poll_does() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            assert detector.on_opportunity(opportunity()) is False
+            assert detector.on_opportunity(opportunity(category="won")) is True
+            assert detector.on_opportunity(opportunity(category="won")) is False
+            assert detector.on_error(GONE, UUID_1) is True
+            assert detector.on_error(GONE, UUID_1) is False
+
+    run_in_virtual_time(test())
+
+
+def test_two_transitions_in_two_polls_are_two_events_also_while_neither_was_handed_over() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            for category in ("pipeline", "won", "lost"):
+                detector.on_opportunity(opportunity(category=category))
+                await detector.on_round_end({UUID_1})
+            changes = [detector.changes.get_nowait() for _ in range(2)]
+            assert [(change.previous, change.current) for change in changes] == [
+                (("pipeline",), ("won",)),
+                (("won",), ("lost",)),
+            ]
+            assert [change.round for change in changes] == [1, 2]
+
+    run_in_virtual_time(test())
+
+
+def test_a_change_is_saved_only_after_its_event_was_handed_over_and_had_time_to_be_stored() -> None:
+    store = VirtualStore()
+
+    async def test() -> None:
+        async with running(store) as detector:
+            detector.on_opportunity(opportunity())
+            await detector.on_round_end({UUID_1})
+            await asyncio.sleep(0.1)
+            assert "pipeline" in str(store.values)
+            detector.on_opportunity(opportunity(category="won"))
+            await detector.on_round_end({UUID_1})
+            await asyncio.sleep(SETTLED)
+            assert "won" not in str(store.values), "The event is held back."
+            detector.acknowledge(detector.changes.get_nowait())
+            await asyncio.sleep(4)
+            assert "won" not in str(store.values)
+            await asyncio.sleep(SETTLED)
+            assert "won" in str(store.values)
+
+    run_in_virtual_time(test())
+
+
+def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        async with running(VirtualStore()) as detector:
+            detector.on_opportunity(opportunity())
+            await detector.on_round_end({UUID_1})
+            await asyncio.sleep(1)
+            monkeypatch.setattr(asyncio, "to_thread", hang)
+            for category in ("won", "lost", "pipeline"):
+                detector.on_opportunity(opportunity(category=category))
+                await detector.on_round_end({UUID_1})
+                detector.acknowledge(detector.changes.get_nowait())
+                await asyncio.sleep(60)
+
+    run_in_virtual_time(test())
+
+
+class FailingStore(VirtualStore):
+    """A store that fails for a while."""
+
+    failures = 0
+
+    def get(self, key: str) -> Any:
+        self._fail()
+        return super().get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self._fail()
+        super().set(key, value)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the API server is restarting")
+
+
+def test_a_snapshot_that_cannot_be_read_is_tried_again_ever_more_slowly_rather_than_taken_for_empty(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    store = FailingStore()
+    store.failures = 8
+
+    async def test() -> None:
+        begun = asyncio.get_running_loop().time()
+        await detector_of(store).load()
+        assert round(asyncio.get_running_loop().time() - begun) == 1 + 2 + 4 + 8 + 16 + 30 + 30 + 30
+
+    run_in_virtual_time(test())
+    subject = "Watcher won on connection chartmogul_default, asset state store of Airflow"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{subject}: unexpected error. It is tried again.",
+        f"{subject} works again after 121 s.",
+    ]
+
+
+def test_a_snapshot_that_cannot_be_written_is_written_later() -> None:
+    store = FailingStore()
+
+    async def test() -> None:
+        async with running(store) as detector:
+            store.failures = 2
+            detector.on_opportunity(opportunity())
+            await detector.on_round_end({UUID_1})
+            await asyncio.sleep(100)
+            assert "pipeline" in str(store.values)
+
+    run_in_virtual_time(test())
+
+
+def test_an_opportunity_that_is_no_longer_chosen_is_forgotten() -> None:
+    store = VirtualStore()
+    other = str(UUID(int=1))
+
+    async def test() -> None:
+        async with running(store, [UUID_1, other]) as detector:
+            for uuid in (UUID_1, other):
+                detector.on_opportunity(opportunity(uuid))
+            await detector.on_round_end(None)
+            await asyncio.sleep(1)
+            assert other.replace("-", "") in str(store.values)
+        async with running(store, [UUID_1]) as detector:
+            await detector.on_round_end(None)
+            await asyncio.sleep(1)
+        assert other.replace("-", "") not in str(store.values)
+        assert UUID_1.replace("-", "") in str(store.values)
+
+    run_in_virtual_time(test())
+
+
+def test_looking_for_deletions_among_many_opportunities_lets_the_event_loop_do_other_things() -> None:
+    async def test() -> None:
+        detector = detector_of()
+        uuids = [str(UUID(int=number)) for number in range(50_000)]
+        for uuid in uuids:
+            detector.on_opportunity(opportunity(uuid))
+        steps = 0
+
+        async def count() -> None:
+            nonlocal steps
+            while True:
+                steps += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        assert await detector.on_round_end(set(uuids[1:])) == uuids[:1]
+        counting.cancel()
+        assert steps >= 50_000 / 2_000
+
+    run_in_virtual_time(test())

@@ -10,12 +10,13 @@ import pytest
 
 from airflow_provider_chartmogul._polling import engine as watch
 from airflow_provider_chartmogul._polling import rate_limited_client as paced_connection
-from airflow_provider_chartmogul._polling.change_detector import Overview
+from airflow_provider_chartmogul._polling.change_detector import ChangeDetector, subscribe
 from airflow_provider_chartmogul._polling.engine import Waiter
 from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
-from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
-from airflow_provider_chartmogul.exceptions import ChartMogulAuthenticationError, ChartMogulError
+from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
 from airflow_provider_chartmogul.sandbox import Fault
 from tests.polling.conftest import UNLIMITED
 from tests.support.waits import INTERVAL, eventually, looks, make_open, run, trigger_for, uuids_of, waiting
@@ -165,21 +166,21 @@ def test_an_unexpected_error_at_an_opportunity_ends_only_the_waits_for_it(
         run(test())
 
 
-def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(open_sandbox: OpenSandbox) -> None:
+def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(
+    open_sandbox: OpenSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     sandbox = open_sandbox()
     (uuid,) = uuids_of(sandbox, 1)
     rightful = sandbox.api_key
     sandbox.rotate_api_key("nobody-told-airflow")
 
     async def test() -> None:
-        with Overview(
-            ForecastMemory(None, {}),
-            opportunity_uuids=None,
-            chartmogul_conn_id="chartmogul_default",
-            interval=INTERVAL,
-        ) as overview:
-            with pytest.raises(ChartMogulAuthenticationError):
-                await overview.changes()
+        condition = WatchCondition.parse("changed", None, None, None)
+        detector = ChangeDetector(
+            SnapshotStore([], "", {}), condition, name="first", chartmogul_conn_id="chartmogul_default"
+        )
+        with subscribe(detector, chartmogul_conn_id="chartmogul_default", interval=INTERVAL):
+            await eventually(lambda: "Watcher first" in caplog.text)
             sandbox.rotate_api_key(rightful)
             sandbox.set_opportunity(uuid, forecast_category="won")
             async with waiting([trigger_for(uuid)]) as (task,):

@@ -1,27 +1,306 @@
-"""What an event trigger remembers, where the trigger itself cannot show it."""
+"""What a watcher's snapshot costs, and what a later process finds of it."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from airflow_provider_chartmogul._polling.snapshot_store import ForecastMemory
-from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
 from tests.support.virtual_account import VirtualStore
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def test_what_changes_during_a_write_is_written_by_the_next() -> None:
-    class StoreThatTakesItsTime(VirtualStore):
+    from airflow_provider_chartmogul.opportunity._watch_condition import Row
+
+pytestmark = pytest.mark.asyncio
+
+CATEGORY = {"columns": ["forecast_category"]}
+KEY = "chartmogul.0"
+
+
+def some_uuid(number: int) -> str:
+    return str(UUID(int=number * 7919))
+
+
+def opened(store: VirtualStore | None, shape: dict[str, Any] = CATEGORY) -> SnapshotStore:
+    return SnapshotStore([] if store is None else [store], KEY, shape)
+
+
+async def saved(
+    store: VirtualStore, rows: dict[str, Row], shape: dict[str, Any] = CATEGORY, *, has_baseline: bool = True
+) -> SnapshotStore:
+    snapshot = opened(store, shape)
+    snapshot.update(rows)
+    if has_baseline:
+        snapshot.mark_baseline_complete()
+    await snapshot.save()
+    return snapshot
+
+
+async def loaded(store: VirtualStore, shape: dict[str, Any] = CATEGORY) -> SnapshotStore:
+    snapshot = opened(store, shape)
+    await snapshot.load()
+    return snapshot
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.dictionaries(st.text(), st.integers()))
+UUIDS = st.one_of(st.uuids().map(str), st.just("opp_4ee13ca4"), st.just("4EE13CA4-E7FE-11EE-FA7F-F303ABF41ACC"))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(rows=st.dictionaries(UUIDS, st.tuples(VALUES, VALUES)))
+async def test_each_row_is_found_again_as_the_same_json(rows: dict[str, Row]) -> None:
+    store = VirtualStore()
+    shape = {"columns": ["a", "b"]}
+    await saved(store, rows, shape)
+    found = await loaded(store, shape)
+    assert {uuid: json.dumps(row) for uuid, row in found.items()} == {
+        uuid: json.dumps(row) for uuid, row in rows.items()
+    }
+    assert len(found) == len(rows)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3])
+async def test_a_small_account_is_one_stored_value_with_any_number_of_columns(columns: int) -> None:
+    store = VirtualStore()
+    shape = {"columns": ["field"] * columns}
+    rows = {some_uuid(number): ("won",) * columns for number in range(1_000)}
+    await saved(store, rows, shape)
+    assert list(store.values) == [KEY]
+    assert store.writes == 1
+    assert dict(await loaded(store, shape)) == rows
+
+
+@pytest.mark.parametrize("rows_differ", [False, True])
+async def test_a_growing_account_moves_into_shards_below_the_size_that_airflow_warns_of(*, rows_differ: bool) -> None:
+    store = VirtualStore()
+    snapshot = opened(store)
+    snapshot.mark_baseline_complete()
+    rows: dict[str, Row] = {}
+    shards = []
+    for size in (1_000, 3_000, 10_000, 40_000):
+        for number in range(len(rows), size):
+            rows[some_uuid(number)] = (f"2026-11-22T09:55:50.{number}Z",) if rows_differ else ("pipeline",)
+        snapshot.update(rows)
+        await snapshot.save()
+        shards.append(len(store.values) - 1)
+        assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
+        assert dict(await loaded(store)) == rows
+    assert shards == sorted(set(shards)), "of the former layout nothing is left"
+
+
+async def test_a_large_account_writes_only_the_shards_that_changed() -> None:
+    store = VirtualStore()
+    snapshot = await saved(store, {some_uuid(number): ("pipeline",) for number in range(50_000)})
+    store.writes = 0
+    await snapshot.save()
+    assert store.writes == 0
+    for number in range(3):
+        snapshot[some_uuid(number)] = ("won",)
+    await snapshot.save()
+    assert 1 <= store.writes <= 3
+    assert [(await loaded(store))[some_uuid(number)] for number in range(4)] == [("won",)] * 3 + [("pipeline",)]
+
+
+async def test_a_deletion_is_saved() -> None:
+    store = VirtualStore()
+    snapshot = await saved(store, {UUID_1: ("won",)})
+    del snapshot[UUID_1]
+    assert not snapshot.is_saved
+    await snapshot.save()
+    assert dict(await loaded(store)) == {}
+
+
+async def test_a_change_during_a_write_is_written_by_the_next() -> None:
+    class SlowStore(VirtualStore):
         def set(self, key: str, value: Any) -> None:
-            memory[EXAMPLE_OPPORTUNITY_UUID] = "won"
             super().set(key, value)
+            snapshot[UUID_1] = ("won",)
 
-    store: Any = StoreThatTakesItsTime()
-    memory = ForecastMemory(store, {})
-    memory[EXAMPLE_OPPORTUNITY_UUID] = "pipeline"
-    memory.end_baseline()
-    asyncio.run(memory.save())
-    asyncio.run(memory.save())
-    read_again = ForecastMemory(store, {})
-    asyncio.run(read_again.load())
-    assert read_again[EXAMPLE_OPPORTUNITY_UUID] == "won"
+    store = SlowStore()
+    snapshot = opened(store)
+    snapshot[UUID_1] = ("pipeline",)
+    await snapshot.save()
+    assert not snapshot.is_saved
+    await snapshot.save()
+    assert dict(await loaded(store)) == {UUID_1: ("won",)}
+
+
+class FailingStore(VirtualStore):
+    failing: Sequence[str] = ()
+
+    def set(self, key: str, value: Any) -> None:
+        if any(key.endswith(end) for end in self.failing):
+            raise RuntimeError("the API server is restarting")
+        super().set(key, value)
+
+
+@pytest.mark.parametrize("size", [10, 5_000], ids=["one value", "shards"])
+async def test_a_write_that_failed_is_repeated(size: int) -> None:
+    store = FailingStore()
+    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(size)}
+    snapshot = await saved(store, rows)
+    snapshot.update(rows := dict.fromkeys(rows, ("won",)))
+    store.failing = [".0", ".1"]
+    with pytest.raises(RuntimeError):
+        await snapshot.save()
+    assert not snapshot.is_saved
+    store.failing = ()
+    await snapshot.save()
+    assert dict(await loaded(store)) == rows
+
+
+async def test_a_crash_while_an_account_moves_into_more_shards_leaves_the_former_snapshot() -> None:
+    store = FailingStore()
+    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(5_000)}
+    snapshot = await saved(store, rows)
+    snapshot.update({some_uuid(number): ("won",) for number in range(20_000)})
+    store.failing = [KEY, ".5"]
+    with pytest.raises(RuntimeError):
+        await snapshot.save()
+    assert dict(await loaded(store)) == rows
+
+
+async def test_without_a_baseline_no_opportunity_is_new_and_with_one_only_later_ones_are() -> None:
+    store = VirtualStore()
+    snapshot = opened(store)
+    assert not snapshot.is_new(UUID_1, "2026-01-01T00:00:00.000Z")
+    for created_at in ("2026-03-01T00:00:00.000Z", "2026-03-02T00:00:00+01:00", None, "nonsense", 5):
+        snapshot.note_baseline(created_at)
+    snapshot.mark_baseline_complete()
+    snapshot.note_baseline("2030-01-01T00:00:00.000Z")
+    await snapshot.save()
+    for each in (snapshot, await loaded(store)):
+        assert not each.is_new(UUID_1, "2026-02-28T00:00:00.000Z")
+        assert not each.is_new(UUID_1, "2026-03-01T23:00:00.000Z"), "the newest of the baseline itself"
+        assert each.is_new(UUID_1, "2026-03-01T23:00:00.001Z")
+        assert each.is_new(UUID_1, None), "only the UUID tells"
+
+
+async def test_a_baseline_that_is_not_complete_is_saved_as_such() -> None:
+    store = VirtualStore()
+    await saved(store, {UUID_1: ("won",)}, has_baseline=False)
+    found = await loaded(store)
+    assert dict(found) == {UUID_1: ("won",)}
+    assert not found.is_new(some_uuid(1), None)
+
+
+CORRUPT = ["text", {"[1,2]": "00"}, {'["won"]': 5}, {'["won"]': "abc"}, {"won": ""}, {'{"a": 1}': ""}, None]
+
+
+@pytest.mark.parametrize("damage", CORRUPT, ids=str)
+async def test_a_corrupt_shard_is_reported_and_only_its_part_of_the_baseline_begins_again(
+    damage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = VirtualStore()
+    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    await saved(store, rows)
+    store.values[f"{KEY}.4.1"] = damage
+    found = await loaded(store)
+    lost = rows.keys() - found.keys()
+    assert 0 < len(lost) < len(rows) / 2
+    assert not any(found.is_new(uuid, None) for uuid in lost)
+    assert all(found.is_new(uuid, None) for uuid in found)
+    found.update(rows)
+    found.mark_baseline_complete()
+    assert all(found.is_new(uuid, None) for uuid in lost)
+    await found.save()
+    assert dict(await loaded(store)) == rows
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        f"{KEY}.4.1 is corrupt; that part of the baseline is replaced."
+    ]
+
+
+async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCaptureFixture) -> None:
+    store = VirtualStore()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_000)})
+    store.values[f"{KEY}.4.1"] = store.values[f"{KEY}.4.2"]
+    await loaded(store)
+    assert "corrupt" in caplog.text
+
+
+@pytest.mark.parametrize("damage", CORRUPT[:-1], ids=str)
+async def test_a_corrupt_small_snapshot_begins_again(damage: Any) -> None:
+    store = VirtualStore()
+    await saved(store, {UUID_1: ("won",)})
+    store.values[KEY]["opportunities"] = damage
+    found = await loaded(store)
+    assert not found
+    assert not found.is_new(UUID_1, None)
+
+
+MANIFEST = {
+    "version": 2,
+    "shape": CATEGORY,
+    "has_baseline": True,
+    "newest_created_at": None,
+    "shards": 0,
+    "opportunities": {},
+}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "text",
+        7,
+        {},
+        {**MANIFEST, "version": 99},
+        {**MANIFEST, "shards": 3},
+        {**MANIFEST, "shards": -2},
+        {**MANIFEST, "shards": 2048},
+        {**MANIFEST, "shards": "2"},
+        {**MANIFEST, "has_baseline": 1},
+        {**MANIFEST, "newest_created_at": 5},
+    ],
+    ids=str,
+)
+async def test_a_manifest_of_another_program_or_version_is_reported_and_replaced(
+    manifest: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = VirtualStore({KEY: manifest})
+    found = await loaded(store)
+    assert "was not written by this version" in caplog.text
+    assert not found.has_baseline
+    found.mark_baseline_complete()
+    await found.save()
+    assert store.values == {KEY: MANIFEST}
+
+
+async def test_a_snapshot_of_other_settings_is_replaced_and_leaves_nothing_behind() -> None:
+    store = VirtualStore()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(20_000)})
+    assert len(store.values) > 8
+    found = await loaded(store, {"columns": ["pipeline_stage"]})
+    assert not found
+    assert not found.has_baseline
+    found[UUID_1] = ("Discovery",)
+    await found.save()
+    assert list(store.values) == [KEY]
+
+
+async def test_of_several_assets_the_one_with_a_snapshot_is_used() -> None:
+    first, second = VirtualStore(), VirtualStore()
+    await saved(second, {UUID_1: ("won",)})
+    found = SnapshotStore([first, second], KEY, CATEGORY)
+    await found.load()
+    found[UUID_1] = ("lost",)
+    await found.save()
+    assert not first.values
+    assert dict(await loaded(second)) == {UUID_1: ("lost",)}
+
+
+async def test_without_a_store_it_lives_as_long_as_the_process() -> None:
+    snapshot = opened(None)
+    await snapshot.load()
+    snapshot[UUID_1] = ("won",)
+    await snapshot.save()
+    assert snapshot.is_saved
+    assert dict(snapshot) == {UUID_1: ("won",)}

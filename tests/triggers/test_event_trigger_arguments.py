@@ -1,41 +1,60 @@
-"""What the event trigger may be given, and what Airflow keeps of it."""
+"""What the event triggers may be given, and what Airflow keeps of it."""
 
 from __future__ import annotations
 
+import datetime
 import json
-import subprocess
-import sys
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
-from airflow_provider_chartmogul.triggers import _events as module
-from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
+from airflow_provider_chartmogul.triggers.opportunity import (
+    OpportunityEventTrigger,
+    OpportunityForecastCategoryEventTrigger,
+)
 from tests.support.airflow_versions import IS_AIRFLOW_3, needs_watchers
+from tests.support.processes import run_apart
 
-EVERYTHING = {
-    "target_categories": ["committed", "won"],
+MODULE = "airflow_provider_chartmogul.triggers.opportunity"
+COMMON = {
+    "filters": {
+        "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
+        "estimated_close_date_on_or_after": "2026-01-01",
+        "estimated_close_date_on_or_before": "2026-12-31",
+        "pipeline": "New Business",
+        "pipeline_stage": "Discovery",
+    },
     "opportunity_uuids": [EXAMPLE_OPPORTUNITY_UUID],
-    "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
-    "owner": "owner@example.com",
-    "pipeline": "New Business",
-    "pipeline_stage": "Discovery",
     "poll_interval": 30.0,
-    "chartmogul_conn_id": "chartmogul_emea",
     "name": "emea",
+    "chartmogul_conn_id": "chartmogul_emea",
 }
+ANY_FIELD = {**COMMON, "events": ["changed"], "fields": ["pipeline_stage"], "target_values": ["Closed Won", None]}
+CATEGORY = {**COMMON, "target_categories": ["committed", "won"]}
 
 
 @needs_watchers
-@pytest.mark.parametrize("kwargs", [EVERYTHING, {}], ids=["everything", "defaults"])
-def test_what_it_serializes_is_json_from_which_the_same_trigger_is_made(kwargs: dict[str, Any]) -> None:
-    classpath, first = OpportunityForecastCategoryEventTrigger(**kwargs).serialize()
-    assert classpath == "airflow_provider_chartmogul.triggers.opportunity.OpportunityForecastCategoryEventTrigger"
+@pytest.mark.parametrize(
+    ("trigger", "kwargs"),
+    [
+        (OpportunityEventTrigger, ANY_FIELD),
+        (OpportunityEventTrigger, {}),
+        (OpportunityForecastCategoryEventTrigger, CATEGORY),
+        (OpportunityForecastCategoryEventTrigger, {}),
+    ],
+)
+def test_what_it_serializes_is_json_from_which_the_same_trigger_is_made(trigger: Any, kwargs: dict[str, Any]) -> None:
+    classpath, first = trigger(**kwargs).serialize()
+    assert classpath == f"{MODULE}.{trigger.__name__}"
     assert first == json.loads(json.dumps(first))
-    assert kwargs.items() <= first.items()
-    assert OpportunityForecastCategoryEventTrigger(**first).serialize() == (classpath, first)
+    assert {name: first[name] for name in kwargs} == {
+        name: sorted(value, key=json.dumps) if isinstance(value, list) else value for name, value in kwargs.items()
+    }
+    assert trigger(**first).serialize() == (classpath, first)
+    assert list(trigger(**first).serialize()[1]) == list(first)
 
 
 @needs_watchers
@@ -44,7 +63,7 @@ def test_what_it_serializes_is_json_from_which_the_same_trigger_is_made(kwargs: 
     [
         {"won", "lost"},
         ("lost", "won"),
-        [ForecastCategory.WON, "lost"],
+        [ForecastCategory.WON, "lost", "won"],
         (category for category in ("won", "lost")),
         frozenset({ForecastCategory.LOST, ForecastCategory.WON}),
     ],
@@ -57,37 +76,89 @@ def test_categories_in_any_collection_and_order_make_the_same_trigger(targets: A
 
 
 @needs_watchers
+@pytest.mark.parametrize(
+    ("kwargs", "plain"),
+    [
+        ({"fields": "custom.seats"}, {"fields": ["custom.seats"]}),
+        ({"fields": {"pipeline", "owner", "currency"}}, {"fields": ["currency", "owner", "pipeline"]}),
+        ({"fields": "amount_in_cents", "target_values": "5000"}, {"target_values": [5000]}),
+        ({"fields": "type", "target_values": (each for each in ("arr", "arr"))}, {"target_values": ["arr"]}),
+        (
+            {"fields": "estimated_close_date", "target_values": pendulum.datetime(2026, 5, 1)},
+            {"target_values": ["2026-05-01"]},
+        ),
+        (
+            {"filters": {"estimated_close_date_on_or_after": datetime.date(2026, 5, 1), "pipeline": None}},
+            {"filters": {"estimated_close_date_on_or_after": "2026-05-01"}},
+        ),
+        ({"filters": {}}, {"filters": None}),
+        ({"events": "deleted"}, {"events": ["deleted"]}),
+        ({"events": {"deleted", "created"}}, {"events": ["created", "deleted"]}),
+        ({"opportunity_uuids": EXAMPLE_OPPORTUNITY_UUID.upper()}, {"opportunity_uuids": [EXAMPLE_OPPORTUNITY_UUID]}),
+        ({"poll_interval": 5}, {"poll_interval": 5.0}),
+    ],
+    ids=str,
+)
+def test_arguments_are_stored_as_chartmogul_writes_them(kwargs: dict[str, Any], plain: dict[str, Any]) -> None:
+    serialized = OpportunityEventTrigger(**kwargs).serialize()[1]
+    assert {name: serialized[name] for name in plain} == plain
+    assert json.loads(json.dumps(serialized)) == serialized
+
+
+@needs_watchers
+def test_an_address_is_stored_and_shown_as_a_digest() -> None:
+    trigger = OpportunityEventTrigger(
+        fields="owner", target_values=["ann@example.com", None], filters={"owner": "ben+crm@example.com"}
+    )
+    classpath, serialized = trigger.serialize()
+    again = OpportunityEventTrigger(**serialized)
+    assert again.serialize() == (classpath, serialized)
+    for text in (json.dumps(serialized), repr(trigger), str(again), repr(vars(again))):
+        assert "example.com" not in text
+        assert "@" not in text
+
+
+@needs_watchers
 def test_parsing_a_dag_again_in_another_process_makes_the_same_trigger() -> None:
     # Airflow tells triggers apart by what they serialize, in this order.
-    script = (
-        f"import json; from {module.__name__} import OpportunityForecastCategoryEventTrigger as T\n"
-        "print(json.dumps(T(target_categories={'won', 'lost', 'committed'}, poll_interval=60).serialize()))"
+    program = (
+        f"import json; from {MODULE} import OpportunityEventTrigger as T\n"
+        "print(json.dumps(T(fields='type', target_values={'recurring', 'arr', 'one-time'}).serialize()),\n"
+        "      json.dumps(T(fields={'currency', 'owner', 'type'}, filters={'pipeline': 'a'}).serialize()))"
     )
-    command = [sys.executable, "-c", script]
-    serialized = {
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]  # noqa: S603  # ours
-        for _ in range(3)
-    }
-    assert len(serialized) == 1
+    assert len({run_apart(program) for _ in range(3)}) == 1
 
 
 @needs_watchers
 @pytest.mark.parametrize(
     ("kwargs", "reason"),
     [
-        ({"target_categories": "wno"}, "'wno' is not a forecast category"),
-        ({"target_categories": []}, "target_categories: empty"),
-        ({"target_categories": 5}, "target_categories: expected forecast categories, not 5"),
+        ({"events": []}, "events: empty"),
+        ({"events": "updated"}, "events: 'updated' is none of created, changed, deleted"),
+        ({"events": 5}, "events: expected names, not 5"),
+        ({"fields": "stage"}, "'stage' is not a field of an opportunity; use one of amount_in_cents"),
+        ({"fields": []}, "fields: empty"),
+        ({"fields": {"pipeline": "New"}}, "fields: expected names"),
+        ({"fields": "{{ var.value.field }}"}, "fields: Airflow renders no templates"),
+        ({"target_values": ["won"]}, "target_values: belong to one field"),
+        ({"fields": ["pipeline", "owner"], "target_values": "won"}, "target_values: belong to one field"),
+        ({"fields": "type", "target_values": []}, "target_values: empty"),
+        ({"fields": "amount_in_cents", "target_values": "much"}, "target_values: expected a whole number, not 'much'"),
+        ({"fields": "pipeline", "target_values": ["{{ x }}"]}, "target_values: Airflow renders no templates"),
+        ({"filters": {"stage": "x"}}, "filters: stage: there is no such filter; use customer_uuid"),
+        ({"filters": "New Business"}, "filters: expected a dict of customer_uuid"),
+        ({"filters": {"owner": [5]}}, r"filters\['owner'\]: expected text"),
+        ({"filters": {"estimated_close_date_on_or_after": "soon"}}, r"\['estimated_close_date_on_or_after'\]: 'soon'"),
+        ({"filters": {"pipeline": "{{ var.value.pipeline }}"}}, "filters: Airflow renders no templates"),
+        ({"filters": {"pipeline": "{% if true %}New{% endif %}"}}, "filters: Airflow renders no templates"),
         ({"opportunity_uuids": ["../customers"]}, "opportunity_uuid: expected one like"),
         ({"opportunity_uuids": []}, "opportunity_uuids: expected one or more"),
         ({"opportunity_uuids": 5}, "opportunity_uuids: expected one or more"),
-        ({"pipeline": "{{ var.value.pipeline }}"}, "pipeline: Airflow renders no templates"),
-        ({"pipeline": "{% if true %}New{% endif %}"}, "pipeline: Airflow renders no templates"),
         ({"opportunity_uuids": "{{ var.value.uuid }}"}, "opportunity_uuids: Airflow renders no templates"),
         ({"chartmogul_conn_id": "{{ var.value.conn }}"}, "chartmogul_conn_id: Airflow renders no templates"),
-        ({"name": "{{ var.value.name }}"}, "name: Airflow renders no templates"),
-        ({"pipeline": 5}, "pipeline: expected text, not 5"),
         ({"chartmogul_conn_id": None}, "chartmogul_conn_id: expected text, not None"),
+        ({"name": "{{ var.value.name }}"}, "name: Airflow renders no templates"),
+        ({"name": ""}, "name: expected text, not ''"),
         ({"poll_interval": "sixty"}, "poll_interval: expected seconds above 0, not 'sixty'"),
         ({"poll_interval": 0}, "poll_interval: expected seconds above 0, not 0"),
         ({"poll_interval": float("nan")}, "poll_interval: expected seconds above 0, not nan"),
@@ -98,8 +169,35 @@ def test_mistakes_are_refused_when_the_dag_is_parsed_in_a_way_that_spares_a_trig
     kwargs: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason) as refusal:
+        OpportunityEventTrigger(**kwargs)
+    assert isinstance(refusal.value, TypeError)
+
+
+@needs_watchers
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"target_categories": "wno"}, "target_categories: 'wno' is not a forecast category"),
+        ({"target_categories": []}, "target_categories: empty"),
+        ({"target_categories": 5}, "target_categories: expected forecast categories, not 5"),
+        ({"target_categories": "{{ var.value.x }}"}, "target_categories: Airflow renders no templates"),
+        ({"target_categories": ["won", "{{ x }}"]}, "target_categories: Airflow renders no templates"),
+        ({"filters": {"stage": "x"}}, "filters: stage: there is no such filter"),
+    ],
+    ids=str,
+)
+def test_the_category_trigger_names_its_own_parameters(kwargs: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refusal:
         OpportunityForecastCategoryEventTrigger(**kwargs)
     assert isinstance(refusal.value, TypeError)
+
+
+@needs_watchers
+def test_no_message_about_a_mistake_holds_an_address() -> None:
+    for kwargs in ({"filters": ["ann@example.com"]}, {"filters": {"owner": ["ann@example.com"]}}):
+        with pytest.raises(TypeError) as refusal:
+            OpportunityEventTrigger(**kwargs)
+        assert "example.com" not in str(refusal.value)
 
 
 @needs_watchers
@@ -112,9 +210,10 @@ def test_a_subclass_is_serialized_as_what_it_is() -> None:
     assert classpath.endswith(".Subclass")
 
 
-def test_before_airflow_3_it_says_what_it_needs() -> None:
+@pytest.mark.parametrize("trigger", [OpportunityEventTrigger, OpportunityForecastCategoryEventTrigger])
+def test_before_airflow_3_it_says_what_it_needs(trigger: Any) -> None:
     if IS_AIRFLOW_3:
-        assert OpportunityForecastCategoryEventTrigger().name is None
+        assert trigger().name is None
     else:
-        with pytest.raises(ValueError, match="needs Airflow 3"):
-            OpportunityForecastCategoryEventTrigger()
+        with pytest.raises(TypeError, match=f"{trigger.__name__} needs Airflow 3"):
+            trigger()

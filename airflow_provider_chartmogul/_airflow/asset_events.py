@@ -1,0 +1,83 @@
+"""The pace at which asset events are handed to Airflow, so that each of them makes a DAG run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import airflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+SECONDS_UNTIL_RUN = 10.0
+"""The time within which Airflow has made a DAG run for an event. Triggerer and scheduler each work once a second."""
+
+_LONGEST_DELAY_OF_A_SINGLE_EVENT = 0.9  # seconds
+_LAST_VERSION_THAT_LEAVES_EVENTS = (3, 3, 2)
+
+
+def leaves_events_behind() -> bool:
+    """
+    Return whether this Airflow has apache/airflow#54659.
+
+    With it, an event that arrives before the DAG run for an earlier one is made waits for the asset's next event.
+    """
+    version = tuple(int(number) for number in re.findall(r"\d+", airflow.__version__)[:3])
+    return version <= _LAST_VERSION_THAT_LEAVES_EVENTS
+
+
+class EventSpacing(Generic[T]):
+    """
+    Hold back the last of several events, for Airflow versions that would leave it without a DAG run.
+
+    It comes once the run for those before it has been made, and takes along those of them that were left. Any newer
+    event releases it earlier.
+
+    :param events: where events arrive
+    :param round_of: returns the number of the poll round that an event comes from
+    :param is_needed: whether Airflow leaves events behind
+    """
+
+    def __init__(
+        self, events: asyncio.Queue[T], round_of: Callable[[T], int], *, is_needed: bool | None = None
+    ) -> None:
+        self._events = events
+        self._round_of = round_of
+        self._is_needed = leaves_events_behind() if is_needed is None else is_needed
+        self._held: list[T] = []
+        self._due = self._next_run = float("-inf")
+        self._round = -1
+
+    async def next_event(self) -> T:
+        """Wait until an event is to be handed over, and return it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                async with asyncio.timeout_at(self._due if self._held else None):
+                    event = await self._events.get()
+            except TimeoutError:
+                return self._sent(self._held.pop(), clock())
+            now = clock()
+            if self._held:
+                held = self._sent(self._held.pop(), now)
+                self._hold(event, self._next_run)
+                return held
+            if not self._is_needed or now >= self._next_run:
+                return self._sent(event, now)
+            is_alone = self._round_of(event) != self._round
+            self._hold(
+                event, min(self._next_run, now + _LONGEST_DELAY_OF_A_SINGLE_EVENT) if is_alone else self._next_run
+            )
+
+    def _hold(self, event: T, due: float) -> None:
+        self._held = [event]
+        self._due = due
+
+    def _sent(self, event: T, now: float) -> T:
+        self._next_run = now + SECONDS_UNTIL_RUN
+        self._round = self._round_of(event)
+        return event

@@ -1,0 +1,314 @@
+"""Whatever happens to an account and to a triggerer, each net transition that two polls saw is an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
+from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, ChartMogulUnavailableError
+from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
+from tests.support.virtual_account import VirtualStore, run_in_virtual_time
+
+SETTLED = 20.0
+"""Seconds after which Airflow has stored an event and the snapshot is saved."""
+
+NOT_SETTLED = 2.0
+
+VALUES: dict[str, list[Any]] = {
+    "forecast_category": ["pipeline", "committed", "won", "lost"],
+    "pipeline_stage": ["Discovery", "Closed"],
+    "amount_in_cents": [0, 1, None],
+    "custom": [{}, {"flag": True}, {"flag": 1}, {"flag": None, "other": 1}],
+    "pipeline": ["New Business", "Renewals"],
+}
+EDITS = st.one_of(*(st.tuples(st.just(name), st.sampled_from(values)) for name, values in VALUES.items()))
+HIDDEN = st.sets(st.integers(0, 5), max_size=3)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("create"), st.booleans(), EDITS),
+        st.tuples(st.just("edit"), st.integers(0, 9), EDITS),
+        st.tuples(st.just("edit"), st.integers(0, 9), EDITS),
+        st.tuples(
+            st.just("flip"),
+            st.integers(0, 9),
+            st.lists(st.sampled_from(VALUES["forecast_category"]), min_size=3, max_size=4),
+        ),
+        st.tuples(st.just("delete"), st.integers(0, 9)),
+        st.tuples(st.just("delete_quickly"), st.integers(0, 9)),
+        st.tuples(st.just("poll")),
+        st.tuples(st.just("poll_quickly")),
+        st.tuples(st.just("poll_short_list"), HIDDEN),
+        st.tuples(st.just("poll_some_pages"), HIDDEN),
+        st.tuples(st.just("fail")),
+        st.tuples(st.just("restart")),
+        st.tuples(st.just("crash"), st.sampled_from(["before the events", "after the events"])),
+    ),
+    min_size=12,
+    max_size=40,
+)
+
+JSON = dict[str, Any]
+
+
+@dataclass
+class Watcher:
+    """What a watcher is for, said once for the provider and once for the test."""
+
+    fields: list[str] | None
+    events: tuple[str, ...] = ("created", "changed", "deleted")
+    targets: list[Any] | None = None
+    pipeline: str | None = None
+
+    def condition(self) -> WatchCondition:
+        return WatchCondition.parse(self.events, self.fields, self.targets, {"pipeline": self.pipeline})
+
+    def values(self, opportunity: JSON) -> str:
+        """Return the watched values; as text, since true is not 1."""
+        if self.fields is None and "changed" not in self.events:
+            return "[]"
+        if self.fields is None:
+            return repr(opportunity["updated_at"])
+        return repr(
+            [
+                (opportunity["custom"] if "." in name else opportunity).get(name[-4:] if "." in name else name)
+                for name in self.fields
+            ]
+        )
+
+    def wants(self, event: str, before: JSON | None, after: JSON | None) -> bool:
+        opportunity = after or before
+        assert opportunity
+        return (
+            event in self.events
+            and (self.targets is None or opportunity[self.fields[0]] in self.targets if self.fields else True)
+            and (self.pipeline is None or opportunity["pipeline"] == self.pipeline)
+        )
+
+
+WATCHERS = {
+    "any field": Watcher(None),
+    "category": Watcher(["forecast_category"]),
+    "stage or amount": Watcher(["amount_in_cents", "pipeline_stage"]),
+    "custom attribute": Watcher(["custom.flag"]),
+    "won": Watcher(["forecast_category"], ("changed", "created"), ["won"]),
+    "deleted while won in a pipeline": Watcher(["forecast_category"], ("deleted",), ["won"], "Renewals"),
+    "created in a pipeline": Watcher(None, ("created",), None, "Renewals"),
+    "all in a pipeline": Watcher(["pipeline_stage"], pipeline="Renewals"),
+}
+
+Seen = tuple[str | None, ...]
+
+
+@dataclass
+class Snapshot:
+    """What a watcher is to know."""
+
+    known: dict[str, JSON] = field(default_factory=dict)
+    newest: int = -1
+    has_baseline: bool = False
+
+    def copy(self) -> Snapshot:
+        return Snapshot(dict(self.known), self.newest, self.has_baseline)
+
+
+class World:
+    """An account, a triggerer that watches it, and the events to expect."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.store = VirtualStore()
+        self.account: dict[str, JSON] = {}
+        self.events: list[Seen] = []
+        self.expected: list[Seen] = []
+        self._model = Snapshot()
+        self._saved = Snapshot()
+        self._on_their_way: set[str] = set()
+        self._time = 0
+
+    async def live_through(self, steps: list[tuple[Any, ...]]) -> None:
+        await self._create(back_dated=False, first=("pipeline", "Renewals"))
+        await self._start()
+        for name, *arguments in steps:
+            await getattr(self, f"_{name}")(*arguments)
+        await self._poll()
+        await self._stop()
+
+    async def _create(self, back_dated: bool, first: tuple[str, Any]) -> None:  # noqa: FBT001  # drawn by hypothesis
+        self._time += 1
+        uuid = str(UUID(int=self._time))
+        self.account[uuid] = {
+            "uuid": uuid,
+            "customer_uuid": "cus_1",
+            **{name: values[0] for name, values in VALUES.items()},
+            first[0]: first[1],
+            "created_at": f"2026-01-01T00:00:00.{0 if back_dated else self._time:03}Z",
+            "updated_at": self._time,
+        }
+
+    async def _edit(self, index: int, edit: tuple[str, Any]) -> None:
+        if uuid := self._pick(index):
+            self._time += 1
+            self.account[uuid] = {**self.account[uuid], edit[0]: edit[1], "updated_at": self._time}
+
+    async def _flip(self, index: int, categories: list[str]) -> None:
+        """Edit an opportunity again before the event of the edit before is stored."""
+        for category in categories:
+            await self._edit(index, ("forecast_category", category))
+            await self._poll_quickly()
+
+    async def _delete_quickly(self, index: int) -> None:
+        """Delete an opportunity before an event of its edit is stored."""
+        await self._edit(index, ("forecast_category", "won"))
+        await self._poll_quickly()
+        await self._delete(index)
+        await self._poll_quickly()
+
+    async def _delete(self, index: int) -> None:
+        if uuid := self._pick(index):
+            del self.account[uuid]
+
+    async def _poll(self) -> None:
+        await self._poll_list(set(), is_complete=True)
+        await asyncio.sleep(SETTLED)
+        self._settle()
+
+    async def _poll_quickly(self) -> None:
+        await self._poll_list(set(), is_complete=True)
+
+    async def _poll_short_list(self, hidden: set[int]) -> None:
+        """Poll a list that lacks opportunities without saying so."""
+        await self._poll_list(hidden, is_complete=True)
+
+    async def _poll_some_pages(self, hidden: set[int]) -> None:
+        await self._poll_list(hidden, is_complete=False)
+
+    async def _fail(self) -> None:
+        error = ChartMogulUnavailableError("down", method="GET", path="/v1/opportunities", status=503)
+        self.detector.on_error(error, None)
+        for uuid in self.account:
+            self.detector.on_error(error, uuid)
+        await self.detector.on_round_end(None)
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(SETTLED)
+        self._settle()
+        await self._stop()
+        await self._start()
+
+    async def _crash(self, moment: str) -> None:
+        await asyncio.sleep(SETTLED)
+        self._settle()
+        if moment == "before the events":
+            self._consumer.cancel()
+        await self._poll_list(set(), is_complete=True, are_events_handed_over=moment == "after the events")
+        await asyncio.sleep(NOT_SETTLED)
+        if not self._on_their_way or moment == "before the events":
+            # Nothing keeps the rest of the round from being saved.
+            before, self._saved = self._saved, self._model.copy()
+            for uuid in self._on_their_way:
+                self._saved.known.pop(uuid, None)
+                if uuid in before.known:
+                    self._saved.known[uuid] = before.known[uuid]
+        await self._stop()
+        self._model = self._saved.copy()
+        self._on_their_way = set()
+        await self._start()
+
+    async def _poll_list(self, hidden: set[int], *, is_complete: bool, are_events_handed_over: bool = True) -> None:
+        seen = {uuid: each for index, (uuid, each) in enumerate(self.account.items()) if index not in hidden}
+        expected = self._expect(seen, is_complete=is_complete)
+        self.expected += expected if are_events_handed_over else []
+        self._on_their_way |= {str(uuid) for _, uuid, *_ in expected}
+        for opportunity in seen.values():
+            self.detector.on_opportunity(dict(opportunity))
+        for uuid in await self.detector.on_round_end(seen.keys() if is_complete else None):
+            if uuid in self.account:
+                self.detector.on_opportunity(dict(self.account[uuid]))
+            else:
+                error = ChartMogulNotFoundError("gone", method="GET", path=f"/v1/opportunities/{uuid}", status=404)
+                self.detector.on_error(error, uuid)
+        await asyncio.sleep(0.1)
+
+    def _expect(self, seen: dict[str, JSON], *, is_complete: bool) -> list[Seen]:
+        model, expected = self._model, []
+        if is_complete:
+            seen = {**seen, **{uuid: self.account[uuid] for uuid in model.known if uuid in self.account}}
+        for uuid, after in seen.items():
+            before = model.known.get(uuid)
+            created_at = int(after["created_at"][-4:-1])
+            is_new = before is None and model.has_baseline and created_at > model.newest
+            if before is None and not model.has_baseline:
+                model.newest = max(model.newest, created_at)
+            event = "created" if before is None else "changed"
+            if is_new or (before and self.watcher.values(before) != self.watcher.values(after)):
+                expected += self._event(event, before, after)
+            model.known[uuid] = after
+        if is_complete:
+            for uuid in [uuid for uuid in model.known if uuid not in self.account]:
+                expected += self._event("deleted", model.known.pop(uuid), None)
+            model.has_baseline = True
+        return expected
+
+    def _event(self, event: str, before: JSON | None, after: JSON | None) -> list[Seen]:
+        opportunity = after or before
+        assert opportunity
+        if not self.watcher.wants(event, before, after):
+            return []
+        values = self.watcher.values
+        texts = [None if each is None else values(each) for each in (before, after)]
+        return [(event, opportunity["uuid"], *texts)]
+
+    def _settle(self) -> None:
+        self._saved = self._model.copy()
+        self._on_their_way = set()
+
+    def _pick(self, index: int) -> str | None:
+        uuids = list(self.account)
+        return uuids[index % len(uuids)] if uuids else None
+
+    async def _start(self) -> None:
+        condition = self.watcher.condition()
+        self.condition = condition
+        store = SnapshotStore([self.store], "chartmogul.0", {"columns": list(condition.columns)})
+        self.detector = ChangeDetector(store, condition, name="test", chartmogul_conn_id="chartmogul_default")
+        await self.detector.load()
+        self._consumer = asyncio.create_task(self._consume(self.detector))
+        self._saver = asyncio.create_task(self.detector.keep_saved())
+
+    async def _stop(self) -> None:
+        self._consumer.cancel()
+        self._saver.cancel()
+        await asyncio.gather(self._consumer, self._saver, return_exceptions=True)
+
+    async def _consume(self, detector: ChangeDetector) -> None:
+        while True:
+            change = await detector.changes.get()
+            width = len(self.condition.watched_fields)
+            rows = [None if row is None else list(row[:width]) for row in (change.previous, change.current)]
+            texts = [
+                None if row is None else repr(row[0]) if self.watcher.fields is None and row else repr(row)
+                for row in rows
+            ]
+            self.events.append((change.event, change.opportunity_uuid, *texts))
+            detector.acknowledge(change)
+
+
+@pytest.mark.parametrize("watcher", WATCHERS.values(), ids=WATCHERS)
+def test_each_net_transition_that_two_polls_saw_is_an_event_and_nothing_else_is(watcher: Watcher) -> None:
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(steps=STEPS)
+    def check(steps: list[tuple[Any, ...]]) -> None:
+        world = World(watcher)
+        run_in_virtual_time(world.live_through(steps))
+        assert Counter(world.events) == Counter(world.expected)
+
+    check()
