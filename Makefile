@@ -17,7 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-browser e2e-browser-of lint format airflow docs dist clean
+.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-lineage e2e-lineage-of e2e-browser e2e-browser-of lint format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -48,6 +48,14 @@ e2e-of: $(VENV)/.test
 e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery in one night
 	@scripts/ensure_installed postgresql redis-server
 	$(BIN)/python -m pytest tests/e2e_celery $(ARGS)
+
+# With its own environment: the provider for OpenLineage listens to all that runs beside it.
+e2e-lineage: ## export with OpenLineage listening, on Airflow 2.11 and 3.3, and read its events
+	@for version in 2.11.2 3.3.2; do \
+		$(MAKE) --no-print-directory e2e-lineage-of AIRFLOW=$$version VENV=.venv-lineage-$$version || exit; done
+
+e2e-lineage-of: $(VENV)/.lineage
+	$(BIN)/python -m pytest tests/e2e_lineage $(ARGS)
 
 e2e-clients: $(VENV)/.test ## try the sandbox with ChartMogul's own Node client, which npm installs
 	@command -v npm >/dev/null || scripts/ensure_installed nodejs npm
@@ -108,6 +116,10 @@ $(VENV)/.benchmark: $(VENV)/.test
 
 $(VENV)/.browser: $(VENV)/.test
 	@$(PIP_INSTALL) --group browser
+	@touch $@
+
+$(VENV)/.lineage: $(VENV)/.test
+	@$(PIP_INSTALL) --group lineage
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.base
