@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.triggers.opportunity import OpportunityFieldTrigger
 
 _RETENTION_MARGIN = datetime.timedelta(days=30)
+_MORE_TRIES_AT_THE_END = 9
 _STACKLEVEL = 4  # the call in the DAG file; Airflow adds its own wrappers of constructors
 
 
@@ -184,7 +185,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
                 is_met = condition.needs_baseline or all(condition.is_target(value, None) for value in values.values())
                 if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
                     self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
-                    return self._retrieve([uuid for uuid in uuids if uuid in values])
+                    return self._retrieve_patiently([uuid for uuid in uuids if uuid in values])
         raise RuntimeError(
             f"The triggerer sent an event that does not end the wait for {self._subject(uuids)}. The DAG or this "
             "provider may have changed meanwhile; clear the task to start the wait again."
@@ -240,7 +241,19 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def _retrieve(self, uuids: list[str]) -> Any:
         with fail_fast_on_permanent_errors():
-            return [self._hook.retrieve_opportunity(uuid) for uuid in uuids]
+            if self._is_single:
+                return [self._hook.retrieve_opportunity(uuid) for uuid in uuids]
+            return self._hook.retrieve_opportunities(uuids) if uuids else []
+
+    def _retrieve_patiently(self, uuids: list[str]) -> Any:
+        """Retrieve opportunities at the end of a long wait, which one more fault should not bring to nothing."""
+        for _ in range(_MORE_TRIES_AT_THE_END):
+            try:
+                return self._retrieve(uuids)
+            except ChartMogulError as error:
+                self.log.warning("%s Trying again in %s s.", error.summary, self.poke_interval)
+                time.sleep(self.poke_interval)
+        return self._retrieve(uuids)
 
     def _evaluate(self, found: dict[str, Any], condition: WaitCondition, baseline: Any, state: WaitState) -> None:
         """Note which of the opportunities found meet the condition."""

@@ -216,7 +216,7 @@ class OpportunityFieldTrigger(BaseTrigger):
 
         hook = ChartMogulHook(self.chartmogul_conn_id)
         try:
-            return [hook.retrieve_opportunity(uuid) for uuid in uuids]
+            return hook.retrieve_opportunities(uuids) if uuids else []
         finally:
             hook.close()
 

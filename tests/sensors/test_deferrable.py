@@ -219,6 +219,11 @@ def test_what_would_not_act_is_refused_when_the_dag_is_parsed(options: dict[str,
         sensor(**options)
 
 
+def test_the_mode_is_overwritten_since_a_rescheduled_task_would_count_its_timeout_again() -> None:
+    assert sensor(mode="reschedule").mode == "poke"
+    assert sensor(mode="reschedule", deferrable=False).mode == "reschedule"
+
+
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 @pytest.mark.usefixtures("opportunity", "waits")
 def test_the_mode_has_no_meaning(sandbox: Sandbox, mode: str) -> None:

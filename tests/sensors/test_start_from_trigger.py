@@ -16,8 +16,8 @@ except ImportError:  # before Airflow 3.2
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[attr-defined, assignment]
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
-from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityFieldTrigger, OpportunityForecastCategoryTrigger
 from tests.support.airflow_versions import AIRFLOW_VERSION
 
 if TYPE_CHECKING:
@@ -187,6 +187,34 @@ def test_a_uuid_from_another_task_passes_through_the_database() -> None:
     task = as_the_scheduler_sees_it(dag).get_task("wait")
     assert task.upstream_task_ids == {"upstream"}
     assert task.start_from_trigger is False
+
+
+def serialized_field_sensor(**options: Any) -> str:
+    with new_dag() as dag:
+        OpportunityFieldSensor(
+            task_id="wait", field="owner", opportunity_uuids=[UUID], target_values="x", deferrable=True, **options
+        )
+    return json.dumps(DagSerialization.to_dict(dag), default=str)
+
+
+@pytest.mark.filterwarnings("ignore:start_from_trigger:UserWarning")
+@pytest.mark.parametrize("options", [{}, {"baseline_value": None}, {"start_from_trigger": True}])
+def test_a_dag_with_field_sensors_is_the_same_at_every_parse(options: dict[str, Any]) -> None:
+    # Airflow makes a new version of a DAG that is not.
+    assert serialized_field_sensor(**options) == serialized_field_sensor(**options)
+
+
+@starts_in_triggerer
+def test_a_baseline_that_is_not_given_is_absent_where_airflow_makes_the_trigger() -> None:
+    settings: dict[str, Any] = {"task_id": "wait", "field": "owner", "opportunity_uuid": UUID, "deferrable": True}
+    with_target = OpportunityFieldSensor(**settings, target_values="x", start_from_trigger=True)
+    with_baseline = OpportunityFieldSensor(**settings, baseline_value=None, start_from_trigger=True)
+    arguments: Any = [with_target.start_trigger_args, with_baseline.start_trigger_args]
+    assert "baseline_value" not in arguments[0].trigger_kwargs
+    assert arguments[1].trigger_kwargs["baseline_value"] is None
+    for name in OpportunityFieldSensor.template_fields:
+        assert hasattr(OpportunityFieldTrigger(**arguments[0].trigger_kwargs), name)
+        assert name in arguments[1].trigger_kwargs
 
 
 # Mapped

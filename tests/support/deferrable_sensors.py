@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import (
     DAG,
+    BaseSensorOperator,
     TaskDeferred,
 )
 
@@ -34,7 +35,7 @@ def dag_with(waiting: dict[str, Any]) -> DAG:
     return dag
 
 
-def deferral_of(waiting: OpportunityForecastCategorySensor) -> TaskDeferred:
+def deferral_of(waiting: BaseSensorOperator) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as raised:
         waiting.execute({})
     return raised.value

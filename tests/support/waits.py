@@ -13,7 +13,7 @@ from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecast
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
-    from airflow.triggers.base import TriggerEvent
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
 
     from airflow_provider_chartmogul.sandbox import RecordedRequest, Sandbox
 
@@ -42,20 +42,20 @@ def trigger_for(opportunity_uuid: str, **kwargs: Any) -> OpportunityForecastCate
     return OpportunityForecastCategoryTrigger(opportunity_uuid=opportunity_uuid, **settings)
 
 
-async def event_of(trigger: OpportunityForecastCategoryTrigger) -> TriggerEvent:
+async def event_of(trigger: BaseTrigger) -> TriggerEvent:
     """Run a trigger to its end and return its one event."""
     (event,) = [event async for event in trigger.run()]
     return event
 
 
-async def payload_of(trigger: OpportunityForecastCategoryTrigger) -> Any:
+async def payload_of(trigger: BaseTrigger) -> Any:
     """Run a trigger to its end and return what its one event tells."""
     return (await event_of(trigger)).payload
 
 
 @contextlib.asynccontextmanager
 async def waiting(
-    triggers: Iterable[OpportunityForecastCategoryTrigger],
+    triggers: Iterable[BaseTrigger],
 ) -> AsyncIterator[list[asyncio.Task[TriggerEvent]]]:
     """Let triggers run, started one by one as a triggerer does, and end those that are left."""
     tasks = []

@@ -6,23 +6,33 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_chartmogul._polling.waiter import WaitEvent
+from airflow_provider_chartmogul.exceptions import ChartMogulInvalidRequestError
 from airflow_provider_chartmogul.opportunity import ForecastCategory
-from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
-from tests.support.waits import event_of, payload_of, run, trigger_for, uuids_of
+from airflow_provider_chartmogul.triggers.opportunity import (
+    OpportunityFieldTrigger,
+    OpportunityForecastCategoryTrigger,
+)
+from tests.support.waits import event_of, eventually, payload_of, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Logs
 
 UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
 NONSENSE: list[Any] = [None, "", 0, -1, 1.5, float("nan"), [], {}, object, [["won"]], b"won", "{{ params.x }}"]
 
 EVERYTHING = {
     "opportunity_uuid": UUID,
+    "opportunity_uuids": None,
+    "wait_for": "any",
     "target_categories": ["committed", "won"],
     "failure_categories": ["lost"],
     "baseline_category": "pipeline",
+    "baseline_values": {UUID: "pipeline"},
+    "met_values": {},
     "poll_interval": 30.0,
     "chartmogul_conn_id": "chartmogul_emea",
     "silent_fail": True,
@@ -50,7 +60,7 @@ def test_what_it_serializes_is_the_same_after_a_wait(sandbox: Sandbox) -> None:
     assert sandbox.api_key not in json.dumps(before)
 
 
-async def _run_to_its_end(trigger: OpportunityForecastCategoryTrigger) -> None:
+async def _run_to_its_end(trigger: BaseTrigger) -> None:
     await event_of(trigger)
 
 
@@ -196,3 +206,99 @@ def test_an_error_goes_to_the_worker_even_when_the_wait_may_end_in_the_triggerer
         assert "HTTP 401" in event.payload["error"]
 
     run(test())
+
+
+FIELD_TRIGGER: dict[str, Any] = {
+    "field": "custom.seats",
+    "opportunity_uuid": UUID,
+    "opportunity_uuids": None,
+    "wait_for": "all",
+    "target_values": [3],
+    "failure_values": None,
+    "baseline_values": None,
+    "met_values": None,
+    "condition": None,
+    "poll_interval": 60.0,
+    "chartmogul_conn_id": "chartmogul_default",
+    "silent_fail": False,
+    "starts_wait": False,
+    "end_from_trigger": False,
+}
+
+
+@pytest.mark.parametrize("baseline", [{}, {"baseline_value": None}, {"baseline_value": 0}], ids=str)
+def test_a_baseline_that_is_not_given_is_absent_from_what_a_field_trigger_serializes(baseline: dict[str, Any]) -> None:
+    trigger = OpportunityFieldTrigger(field="custom.seats", opportunity_uuid=UUID, target_values=[3], **baseline)
+    classpath, kwargs = trigger.serialize()
+    assert classpath == "airflow_provider_chartmogul.triggers.opportunity.OpportunityFieldTrigger"
+    assert kwargs == {**FIELD_TRIGGER, **baseline} == json.loads(json.dumps(kwargs))
+    assert OpportunityFieldTrigger(**kwargs).serialize() == (classpath, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"field": "stage"}, "field: 'stage' is not a field"),
+        ({"field": "amount_in_cents", "target_values": "much"}, "target_values: expected a whole number"),
+        ({"opportunity_uuid": None, "opportunity_uuids": 5}, "opportunity_uuids: expected UUIDs"),
+        ({"opportunity_uuids": [], "wait_for": "any"}, 'opportunity_uuids: empty, so that wait_for="any"'),
+        ({"condition": "no_such_module.x", "target_values": None}, "condition: no_such_module.x cannot be imported"),
+        ({"baseline_value": True, "field": "owner", "starts_wait": True}, "baseline_value: expected text"),
+    ],
+)
+def test_values_that_make_no_sense_end_a_wait_for_a_field_without_a_request(
+    sandbox: Sandbox, kwargs: dict[str, Any], message: str
+) -> None:
+    async def test() -> None:
+        payload = await payload_of(OpportunityFieldTrigger(**{**FIELD_TRIGGER, **kwargs}))
+        assert set(payload) == {"error"}
+        assert message in payload["error"]
+
+    run(test())
+    assert sandbox.requests == []
+
+
+def predicate_trigger(uuid: str, **kwargs: Any) -> OpportunityFieldTrigger:
+    return OpportunityFieldTrigger(
+        field="amount_in_cents",
+        opportunity_uuid=uuid,
+        condition="tests.support.predicates.fails_on_small_ones",
+        poll_interval=0.1,
+        **kwargs,
+    )
+
+
+def test_a_predicate_that_raises_fails_the_wait(sandbox: Sandbox) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.set_opportunity(uuid, amount_in_cents=1)
+    with pytest.raises(ZeroDivisionError):
+        run(_run_to_its_end(predicate_trigger(uuid)))
+
+
+def test_after_a_predicate_that_raises_the_wait_goes_on_under_silent_fail(sandbox: Sandbox, logs: Logs) -> None:
+    (uuid,) = uuids_of(sandbox, 1)
+    sandbox.set_opportunity(uuid, amount_in_cents=1)
+
+    async def test() -> None:
+        async with waiting([predicate_trigger(uuid, silent_fail=True)]) as (task,):
+            await eventually(lambda: "Unexpected error; the wait goes on." in logs.messages)
+            large = sandbox.set_opportunity(uuid, amount_in_cents=5000)
+            assert (await task).payload == {"opportunity": large}
+
+    run(test())
+
+
+def test_an_unexpected_error_goes_to_the_log_under_silent_fail_and_ends_the_wait_otherwise(logs: Logs) -> None:
+    event = WaitEvent(UUID, error=LookupError("a defect"), ends_wait=True)
+    trigger_for(UUID, silent_fail=True)._handle_error(event)
+    assert logs.messages == ["Unexpected error; the wait goes on."]
+    with pytest.raises(LookupError, match="a defect"):
+        trigger_for(UUID)._handle_error(event)
+
+
+def test_an_error_of_the_list_is_written_down_and_ends_no_wait(logs: Logs) -> None:
+    error = ChartMogulInvalidRequestError("refused", method="GET", path="/v1/opportunities", status=400)
+    trigger_for(UUID)._handle_error(WaitEvent(None, error=error))
+    assert logs.messages == ["GET /v1/opportunities: HTTP 400: refused. The wait goes on."]
+    with pytest.raises(ChartMogulInvalidRequestError):
+        trigger_for(UUID)._handle_error(WaitEvent(UUID, error=error, ends_wait=True))
