@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.harness.processes import own_airflow_home
-from benchmarks.harness.report import Answer, InShort, main, progress, table
+from benchmarks.harness.report import Answer, Row, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
 
 COMMAND = "make bench-parse"
@@ -76,12 +76,14 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
         title="What a DAG file pays for the import",
         body=table(["provider", "import, median", "modules", "this provider's import, of that"], rows),
         remarks=REMARKS,
-        in_short=InShort(
-            "import in a DAG file",
-            milliseconds[OURS],
-            f"{milliseconds[HTTP]} (HTTP provider)",
-            f"{ratio(seconds[OURS], seconds[HTTP]):.2f}",
-        ),
+        readme=[
+            Row(
+                "import in a DAG file",
+                milliseconds[OURS],
+                f"{milliseconds[HTTP]} (HTTP provider)",
+                f"{ratio(seconds[OURS], seconds[HTTP]):.2f}",
+            )
+        ],
     )
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from benchmarks.__main__ import BEGIN, END, REPOSITORY, short_table
-from benchmarks.harness.listing import ListOf
-from benchmarks.harness.network import AnsweringServer, write_certificate
-from benchmarks.harness.report import Answer, InShort, table
+from benchmarks.harness.account import Account
+from benchmarks.harness.report import Answer, Row, table
 from benchmarks.harness.rounds import interleaved, ratio
 from scripts.readme_block import write_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-ROUND_TRIP = 0.05
 
 
 def test_a_table_aligns_all_but_its_first_column_to_the_right_and_keeps_empty_cells() -> None:
@@ -49,40 +43,45 @@ def test_a_ratio_is_that_of_a_typical_round_whatever_happened_in_another() -> No
     assert ratio([2.0, 200.0, 20.0], [1.0, 100.0, 10.0]) == 2.0
 
 
-@pytest.mark.parametrize(
-    ("opportunities", "different", "sizes"), [(10, None, [10]), (401, None, [200, 200, 1]), (600, 200, [200, 200, 200])]
-)
-def test_a_list_is_read_by_its_cursors_to_the_end(opportunities: int, different: int | None, sizes: list[int]) -> None:
-    listing = ListOf(opportunities, different)
-    answer = listing()
-    pages = [json.loads(answer("/v1/opportunities?per_page=200"))]
-    while pages[-1]["has_more"]:
-        pages.append(json.loads(answer(f"/v1/opportunities?per_page=200&cursor={pages[-1]['cursor']}")))
+@pytest.mark.parametrize(("opportunities", "sizes"), [(10, [10]), (401, [200, 200, 1]), (400, [200, 200])])
+def test_the_account_is_read_by_its_cursors_to_the_end(opportunities: int, sizes: list[int]) -> None:
+    with Account(opportunities, open_numbers=[0, 3]) as account:
+        query: dict[str, Any] = {}
+        pages = []
+        while not pages or pages[-1]["has_more"]:
+            pages.append(requests.get(f"{account.url}/v1/opportunities", params=query, timeout=30).json())
+            query["cursor"] = pages[-1]["cursor"]
+        won = account.uuids[3]
+        account.win(won)
+        single = requests.get(f"{account.url}/v1/opportunities/{won}", timeout=30).json()
+        usage = account.usage()
+    entries = [entry for page in pages for entry in page["entries"]]
     assert [len(page["entries"]) for page in pages] == sizes
-    assert listing.pages == len(sizes)
-    assert len({entry["uuid"] for page in pages for entry in page["entries"]}) == (different or opportunities)
+    assert [entry["uuid"] for entry in entries] == account.uuids
+    assert [entry["forecast_category"] for entry in entries[:5]] == ["pipeline", "lost", "lost", "pipeline", "lost"]
+    assert single["forecast_category"] == "won"
+    assert (usage.by_status.total(), usage.refused) == (len(sizes) + 1, 0)
 
 
-def echo() -> Callable[[str], bytes]:
-    return lambda target: json.dumps(target).encode()
+def test_the_account_refuses_the_41st_request_of_a_second() -> None:
+    with Account(1) as account, requests.Session() as session:
+        url = f"{account.url}/v1/opportunities"
+        statuses = [session.get(url, timeout=30).status_code for _ in range(41)]
+        usage = account.usage()
+    assert statuses == [200] * 40 + [429]
+    assert (usage.refused, usage.most_in_a_second) == (1, 40)
 
 
-@pytest.mark.parametrize(("scheme", "round_trips"), [("http", 2), ("https", 3)])
-def test_a_new_connection_takes_the_round_trips_that_it_takes_elsewhere(
-    scheme: str, round_trips: int, tmp_path: Path
-) -> None:
-    certificate = tmp_path / "certificate.pem"
-    write_certificate(certificate)
-    with AnsweringServer(echo, round_trip=ROUND_TRIP, certificate=certificate if scheme == "https" else None) as server:
-        assert server.url.startswith(f"{scheme}:")
-        start = time.monotonic()
-        assert requests.get(f"{server.url}/v1/ping", verify=str(certificate), timeout=30).json() == "/v1/ping"
-        assert time.monotonic() - start >= round_trips * ROUND_TRIP
-
-
-def test_the_short_table_has_a_line_for_each_answer() -> None:
-    answers = [Answer(title="", body="", remarks="", in_short=InShort("import", "8 ms", "160 ms (HTTP)", "0.05"))]
-    assert short_table(answers).splitlines()[-1] == "| import | 8 ms | 160 ms (HTTP) | 0.05 |"
+def test_the_short_table_has_the_rows_of_each_answer() -> None:
+    answers = [
+        Answer(title="", body="", remarks="", readme=[Row("import", "8 ms", "160 ms (HTTP)", "0.05")]),
+        Answer(title="", body="", remarks=""),
+        Answer(title="", body="", remarks="", readme=[Row("export", "1 s", "2 s", "0.5")]),
+    ]
+    assert short_table(answers).splitlines()[-2:] == [
+        "| import | 8 ms | 160 ms (HTTP) | 0.05 |",
+        "| export | 1 s | 2 s | 0.5 |",
+    ]
 
 
 def test_the_readme_has_a_place_for_the_short_table(tmp_path: Path) -> None:

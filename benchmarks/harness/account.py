@@ -10,10 +10,11 @@ import time
 from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_provider_chartmogul.sandbox._generated import generate
+from airflow_provider_chartmogul.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -111,12 +112,14 @@ class _Data:
         self.fields: dict[str, dict[str, Any]] = {}
         self.json: dict[str, bytes] = {}
         self.keys: list[tuple[int, str]] = []  # ascending by negated creation time
-        for number, (created, fields) in enumerate(generate(0, count)):
+        for number, fields in enumerate(Sandbox(opportunities=count).opportunities):
+            created = round(datetime.fromisoformat(fields["created_at"]).timestamp() * 1000)
             is_open = open_numbers is None or number in open_numbers
             fields["forecast_category"] = "pipeline" if is_open else "lost"
             self.keys.append((-created, fields["uuid"]))
             self.fields[fields["uuid"]] = fields
             self.json[fields["uuid"]] = json.dumps(fields, separators=(",", ":")).encode()
+        self.keys.sort()
         self.limited = limited
         self.connections = 0
         self.starts: deque[float] = deque()

@@ -1,4 +1,4 @@
-"""What the answer to a question looks like, and how one benchmark is run from the command line."""
+"""The form of a benchmark's answer, and the command line of one benchmark."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from benchmarks.harness.plot import Plot
 
 _PACKAGES = (
     "airflow-provider-chartmogul",
@@ -27,18 +25,10 @@ _PACKAGES = (
 )
 
 
-@dataclass(frozen=True)
-class InShort:
-    """
-    A line of the table in the README.
+class Row(NamedTuple):
+    """A row of the table in the README: the comparison with its latency, ours, the other's, and the ratio."""
 
-    :param what: what is compared
-    :param ours: what it costs with this provider
-    :param instead: what it costs with what a user would pick instead, and what that is
-    :param ratio: the one in terms of the other, measured in the same run
-    """
-
-    what: str
+    subject: str
     ours: str
     instead: str
     ratio: str
@@ -47,20 +37,18 @@ class InShort:
 @dataclass(frozen=True)
 class Answer:
     """
-    What a benchmark found.
+    The findings of a benchmark.
 
-    :param title: the question
-    :param body: tables and what they say, in Markdown
-    :param remarks: what dominates, what remains and why
-    :param in_short: the line of it for the README
-    :param plots: pictures that go with it
+    :param title: heading
+    :param body: tables and verdicts, Markdown
+    :param remarks: causes of what the tables show
+    :param readme: rows for the README
     """
 
     title: str
     body: str
     remarks: str
-    in_short: InShort
-    plots: Sequence[Plot] = ()
+    readme: Sequence[Row] = ()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -69,9 +57,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |".replace("|  ", "| ") for cells in lines)
 
 
+def readme_table(rows: Iterable[Row]) -> str:
+    """Return the table of the README."""
+    return table(["", "this provider", "instead", "ratio"], rows)
+
+
 def environment() -> str:
-    """Say on what the figures were measured."""
-    packages = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    """Return the versions and the machine that the figures hold for."""
+    packages = ", ".join(f"{package} {_version(package)}" for package in _PACKAGES)
     return (
         f"{packages}; Python {platform.python_version()}, {platform.system()} {platform.release()}, {_processor()}, "
         f"{os.cpu_count()} cores"
@@ -79,7 +72,7 @@ def environment() -> str:
 
 
 def progress(text: str) -> None:
-    """Tell who watches how far it is; the answer itself goes to stdout."""
+    """Print a line to stderr; the answer goes to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -87,15 +80,28 @@ def main(command: str, description: str | None, answer: Callable[[bool], Answer]
     """
     Run one benchmark and print its answer.
 
-    :param command: how a reader runs it again
-    :param description: what it does, for ``--help``
-    :param answer: the benchmark; it is told whether to do no more than show that it works
+    :param command: the command to repeat it
+    :param description: for ``--help``
+    :param answer: the benchmark; its argument is whether to do no more than show that it works
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="only see whether it works; the figures mean nothing")
+    parser.add_argument("--smoke", action="store_true", help="only show that it works; the figures mean nothing")
     found = answer(parser.parse_args().smoke)
-    print(f"{environment()}\n\n## {found.title}\n\n`{command}`\n\n{found.body}\n\n{found.remarks}")
+    print(f"{environment()}\n\n{section(command, description, found)}\n\n{readme_table(found.readme)}")
     return 0
+
+
+def section(command: str, description: str | None, answer: Answer) -> str:
+    """Return the section of RESULTS.md for one benchmark."""
+    parts = [f"## {answer.title}", (description or "").strip(), f"`{command}`", answer.body, answer.remarks]
+    return "\n\n".join(parts)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:
