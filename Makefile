@@ -17,7 +17,11 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
+<<<<<<< HEAD
 .PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-lineage e2e-lineage-of e2e-browser e2e-browser-of lint format airflow docs dist clean
+=======
+.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-browser e2e-browser-of lint mutate format airflow docs dist clean
+>>>>>>> ac400b4 (Find tests' gaps with mutmut, which forks a process for each change instead of starting one)
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -84,6 +88,11 @@ lint: $(VENV)/.lint ## check format, rules and types
 	$(BIN)/actionlint
 	$(BIN)/mypy $(CHECKED)
 
+# mutmut changes one thing at a time in a copy of the package, and runs the tests that reach it.
+mutate: $(VENV)/.mutation ## list changes of the code that no test notices (ARGS='airflow_provider_chartmogul.hooks.*')
+	$(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
+
 format: $(VENV)/.lint ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -95,7 +104,7 @@ dist: $(VENV)/.release ## build and check what gets published
 	$(BIN)/python -m scripts.build_dist --constraint $(CONSTRAINTS)
 
 clean: ## remove everything that make has made
-	rm -rf .venv .venv-* .nox .airflow build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .nox .airflow build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each of these files stands for packages that are installed; a change of what they depend on makes a new environment.
@@ -136,6 +145,10 @@ $(VENV)/.lint: $(VENV)/.browser
 
 $(VENV)/.matrix: $(VENV)/.base
 	@$(PIP_INSTALL) --group matrix
+	@touch $@
+
+$(VENV)/.mutation: $(VENV)/.test
+	@$(PIP_INSTALL) --group mutation
 	@touch $@
 
 # The sdist has to build the docs and run the tests.
