@@ -17,11 +17,7 @@ CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags script
 # The caller's own Airflow and Python settings have no say in ours.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
-<<<<<<< HEAD
-.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-lineage e2e-lineage-of e2e-browser e2e-browser-of lint format airflow docs dist clean
-=======
-.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-browser e2e-browser-of lint mutate format airflow docs dist clean
->>>>>>> ac400b4 (Find tests' gaps with mutmut, which forks a process for each change instead of starting one)
+.PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-lineage e2e-lineage-of e2e-browser e2e-browser-of lint mutate format airflow docs dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
