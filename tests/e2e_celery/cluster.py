@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy
@@ -15,7 +17,6 @@ from tests.support.airflow_runs import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.e2e_celery.services import Postgres, Redis
 
@@ -35,7 +36,8 @@ class Cluster(LocalAirflow):
     A complete Airflow on loopback, with Postgres, Redis and the CeleryExecutor.
 
     :param home: the ``AIRFLOW_HOME``, which is wiped
-    :param connections: the Airflow connections to store, as JSON by connection id
+    :param secrets: a file for the secrets backend, outside ``home``
+    :param connections: the Airflow connections in that backend, as JSON by connection id
     :param dags: the folder of the DAGs
     :param fernet_key: what Airflow encrypts secrets with
     """
@@ -52,13 +54,15 @@ class Cluster(LocalAirflow):
         *,
         postgres: Postgres,
         redis: Redis,
+        secrets: Path,
         connections: Mapping[str, str],
         dags: Path,
         fernet_key: str,
     ) -> None:
+        secrets.write_text(json.dumps(dict(connections)))
+        self._secrets = secrets
         super().__init__(
             home,
-            connections=connections,
             CELERY__BROKER_URL=redis.url,
             CELERY__RESULT_BACKEND=f"db+{postgres.url}",
             CELERY__WORKER_CONCURRENCY="4",
@@ -66,11 +70,14 @@ class Cluster(LocalAirflow):
             CORE__EXECUTOR="CeleryExecutor",
             CORE__FERNET_KEY=fernet_key,
             DATABASE__SQL_ALCHEMY_CONN=postgres.url,
+            SECRETS__BACKEND="flaky_secrets.FlakySecretsBackend",
+            SECRETS__BACKEND_KWARGS=json.dumps({"path": str(secrets)}),
             # A scheduler looks for the heartbeats of its own tasks alone, so a killed one's have to be adopted before.
             SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
             SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
         )
         self._environment["AIRFLOW__CORE__PARALLELISM"] = "8"
+        self._environment["PYTHONPATH"] = str(Path(__file__).parent / "secrets_backend")
         self._engine = sqlalchemy.create_engine(postgres.url, poolclass=NullPool)
         self._jobs: dict[str, int] = {}
         self._killed: set[str] = set()
@@ -121,6 +128,16 @@ class Cluster(LocalAirflow):
             yield
         finally:
             self._execute("ALTER TABLE gone RENAME TO asset_state_store")
+
+    @contextlib.contextmanager
+    def without_secrets(self) -> Iterator[None]:
+        """Let the secrets backend fail, so that Airflow says that connections are not defined."""
+        down = self._secrets.with_suffix(".down")
+        down.touch()
+        try:
+            yield
+        finally:
+            down.unlink()
 
     def ends_of_triggers(self) -> list[str]:
         """Return the lines of the log in which triggerers tell of triggers that ended with an error."""

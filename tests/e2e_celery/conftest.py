@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPPORTUNITIES = 12_000
-"""Sixty pages: a triggerer that keeps to its limit reads them for three of five seconds, and so two read at once."""
+"""Sixty pages: a triggerer that keeps to its limit reads them for three of ten seconds."""
 
 _HOME = pytest.StashKey[Path]()
 _NIGHT = pytest.StashKey[Night]()
@@ -44,6 +44,7 @@ def night_and_leaks(
             home,
             postgres=postgres,
             redis=redis,
+            secrets=tmp_path_factory.mktemp("secrets") / "connections.json",
             connections={"chartmogul_default": sandbox.connection_json},
             dags=Path(__file__).parent / "dags",
             fernet_key=fernet_key,

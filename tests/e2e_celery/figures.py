@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,12 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     yield "waits of the other triggerer / taken over", f"{night.waits_of_the_survivor} / {night.waits_taken_over}"
     yield "components that ended by themselves", ", ".join(night.ended_by_themselves) or "none"
     yield "waits by number of tries", _tries(night.waits)
+    late = sorted(night.lateness) or [float("nan")]
+    yield "change to end of wait, median / longest", f"{statistics.median(late):.1f} s / {late[-1]:.1f} s"
+    (*_, many) = night.wait_for_many
+    yield f"one wait for {len(night.waited_for_in_one_task)}", f"{many.state} in try {many.try_number}"
+    responses = ", ".join(f"{count} x {status}" for status, count in sorted(night.other_client.items()))
+    yield "responses to another client", responses
     yield "creations by number of tries", _tries(night.creations)
     created = sum(len(night.created_for(lead)) for lead in night.leads)
     asked = sum(len(night.requests_to_create(lead)) for lead in night.leads)

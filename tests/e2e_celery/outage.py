@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import itertools
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 import sqlalchemy.exc
@@ -22,14 +25,19 @@ if TYPE_CHECKING:
     from tests.e2e_celery.cluster import Cluster
     from tests.e2e_celery.services import Postgres
 
-WAITS, WATCH, CREATIONS = "night_waits", "night_won", "night_creations"
+WAITS, MANY, WATCH, CREATIONS = "night_waits", "night_many", "night_won", "night_creations"
 NUMBER_OF_WAITS = 200
+OPPORTUNITIES_OF_ONE_WAIT = 5_000
 CHANGES_A_FAULT = 40
 """How many waits end around each fault."""
 
 SECONDS_OF_OUTAGE = 60
 SECONDS_WITHOUT_SCHEDULER = 10
 SECONDS_WITHOUT_STATE_STORE = 20
+SECONDS_WITHOUT_SECRETS = 60
+REQUESTS_OF_ANOTHER_CLIENT = 8
+"""A second, on the same key, throughout."""
+
 SECONDS_OF_A_CREATION = 15
 """How long answers to creations take around a fault, for it to come in between."""
 
@@ -43,6 +51,7 @@ class Task:
     task_id: str
     state: str
     try_number: int
+    ended_at: datetime.datetime | None
     returned: Any
 
 
@@ -52,6 +61,9 @@ class Night:
     What there is to tell the next morning.
 
     :param waited_for: the opportunities that the waits are about, each of which became lost
+    :param waited_for_in_one_task: the opportunities of the one sensor that waits for thousands
+    :param changed_at: when each opportunity changed, in seconds since 1970
+    :param other_client: the responses to another client on the same key, by status
     :param won: the opportunities that became won, with what happened at the time
     :param leads: the opportunities that were to be created, by what tells them apart, with what happened at the time
     :param lead_of_the_dead: the one whose task was killed after ChartMogul had created it, and before the answer
@@ -59,6 +71,9 @@ class Night:
     """
 
     waited_for: list[str] = field(default_factory=list)
+    waited_for_in_one_task: list[str] = field(default_factory=list)
+    changed_at: dict[str, float] = field(default_factory=dict)
+    other_client: Counter[int] = field(default_factory=Counter)
     won: dict[str, str] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
     lead_of_the_dead: str = ""
@@ -78,6 +93,17 @@ class Night:
     def waits(self) -> list[Task]:
         """The two hundred waits."""
         return [task for task in self.tasks if task.task_id == "wait"]
+
+    @property
+    def wait_for_many(self) -> list[Task]:
+        """The one sensor that waits for thousands of opportunities."""
+        return [task for task in self.tasks if task.task_id == "wait_for_many"]
+
+    @property
+    def lateness(self) -> list[float]:
+        """Seconds from the change of an opportunity to the end of its mapped wait."""
+        ended = [(task.returned["uuid"], task.ended_at) for task in self.waits if task.returned and task.ended_at]
+        return [moment.timestamp() - self.changed_at[uuid] for uuid, moment in ended]
 
     @property
     def creations(self) -> list[Task]:
@@ -115,6 +141,9 @@ class _Story:
         # Both are spread over the list, so that none of it can be left out.
         self._to_lose = iter(self.night.waited_for)
         self._to_win = iter(still_open[1 :: 10 * apart])
+        taken = {*self.night.waited_for, *still_open[1 :: 10 * apart]}
+        free = [one["uuid"] for one in sandbox.opportunities if one["uuid"] not in taken]
+        self.night.waited_for_in_one_task = free[:OPPORTUNITIES_OF_ONE_WAIT]
 
     @contextlib.contextmanager
     def chapter(self, title: str) -> Iterator[None]:
@@ -126,7 +155,11 @@ class _Story:
     def watch_and_wait(self) -> None:
         self._until(self._has_baseline, "the watcher has saved a baseline")
         self._runs.trigger(WAITS, opportunity_uuids=self.night.waited_for)
+        for uuid in self.night.waited_for_in_one_task:
+            self._sandbox.set_opportunity(uuid, forecast_category="pipeline")
+        self._runs.trigger(MANY, opportunity_uuids=self.night.waited_for_in_one_task)
         self._until(lambda: self._states(WAITS, "wait") == {"deferred": NUMBER_OF_WAITS}, "all wait", seconds=400)
+        self._until(lambda: self._states(MANY, "wait_for_many") == {"deferred": 1}, "one waits for many", seconds=100)
 
     def kill_a_worker(self) -> None:
         # All waits are with the triggerers by now. One that a worker were to end at the time would be tried again.
@@ -174,6 +207,17 @@ class _Story:
             self._watch_for(SECONDS_WITHOUT_STATE_STORE)
         self._change(wins=1)
 
+    def hide_the_secrets(self) -> None:
+        survivor = self._cluster.triggerer_of_watcher()
+        other = next(name for name in TRIGGERERS if name != survivor)
+        with self._cluster.without_secrets():
+            self._change(waits=CHANGES_A_FAULT // 2, wins=1)
+            # A new one has to look the connection up.
+            self._cluster.kill(other)
+            self._cluster.start(other)
+            self._watch_for(SECONDS_WITHOUT_SECRETS)
+            self._change(wins=1)
+
     def let_chartmogul_fail(self) -> None:
         began = time.monotonic()
         self._sandbox.inject_fault(Fault("status", status=503, times=None))
@@ -189,6 +233,8 @@ class _Story:
 
     def see_the_rest(self) -> None:
         self._change(waits=NUMBER_OF_WAITS, wins=2)
+        for uuid in self.night.waited_for_in_one_task:
+            self._sandbox.set_opportunity(uuid, forecast_category="lost")
         self._wait_for_the_end()
         # Airflow 3.3 may leave an event that soon follows another to the next event's run: apache/airflow#54659.
         self.night.left_for_the_next_run = len(self._cluster.query(EVENTS_WITHOUT_A_RUN))
@@ -197,7 +243,7 @@ class _Story:
 
     def write_down(self) -> None:
         night = self.night
-        for dag_id in (WAITS, WATCH, CREATIONS):
+        for dag_id in (WAITS, MANY, WATCH, CREATIONS):
             for run in self._runs.of(dag_id):
                 night.runs.append(run)
                 night.tasks += [self._task(dag_id, task) for task in self._runs.tasks(dag_id, run["dag_run_id"])]
@@ -210,7 +256,8 @@ class _Story:
         returned = None
         if task["state"] == "success":
             returned = self._runs.xcom(dag_id, task["dag_run_id"], task["task_id"], map_index=task["map_index"])
-        return Task(task["task_id"], task["state"], task["try_number"], returned)
+        ended_at = datetime.datetime.fromisoformat(task["end_date"]) if task["end_date"] else None
+        return Task(task["task_id"], task["state"], task["try_number"], ended_at, returned)
 
     def _wait_for_the_end(self) -> None:
         # What does not come to an end is told by the tests, each of which is about one thing.
@@ -236,8 +283,10 @@ class _Story:
     def _change(self, *, waits: int = 0, wins: int = 0) -> None:
         for uuid in itertools.islice(self._to_lose, waits):
             self._sandbox.set_opportunity(uuid, forecast_category="lost")
+            self.night.changed_at[uuid] = time.time()
         for uuid in itertools.islice(self._to_win, wins):
             self._sandbox.set_opportunity(uuid, forecast_category="won")
+            self.night.changed_at[uuid] = time.time()
             self.night.won[uuid] = self._chapter
 
     def _answer_creations_late(self) -> None:
@@ -276,7 +325,7 @@ class _Story:
     def _states(self, dag_id: str, task_id: str) -> dict[str, int]:
         query = (
             "SELECT state, count(*) FROM task_instance WHERE dag_id = :dag_id AND task_id = :task_id "
-            "AND map_index >= 0 GROUP BY state"
+            "AND state IS NOT NULL GROUP BY state"
         )
         return dict(tuple(row) for row in self._cluster.query(query, dag_id=dag_id, task_id=task_id))
 
@@ -292,9 +341,43 @@ class _Story:
         return not waiting and self.night.won.keys() <= {row.uuid for row in told}
 
 
+class _OtherClient:
+    """Another client of the same account: it sends single requests at a steady rate."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.statuses: Counter[int] = Counter()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        session.auth = (self._sandbox.api_key, "")
+        while not self._has_ended.wait(1 / REQUESTS_OF_ANOTHER_CLIENT):
+            # The sandbox is stopped for a while.
+            with contextlib.suppress(requests.RequestException):
+                self.statuses[session.get(f"{self._sandbox.url}/v1/account", timeout=10).status_code] += 1
+
+
 def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Night:
     """Let everything fail once, and return what there is to tell."""
     story = _Story(cluster, sandbox, postgres)
+    with _OtherClient(sandbox) as other_client:
+        _live_through(story)
+    story.night.other_client = other_client.statuses
+    return story.night
+
+
+def _live_through(story: _Story) -> None:
     for title, events in {
         "200 waits and a watcher start": story.watch_and_wait,
         "kill -9 of a worker": story.kill_a_worker,
@@ -302,10 +385,10 @@ def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Nigh
         "kill -9 of the scheduler": story.kill_the_scheduler,
         "Postgres restarts": story.restart_postgres,
         "Airflow cannot keep what a watcher saw": story.hide_the_state_store,
+        "the secrets backend is down for a minute": story.hide_the_secrets,
         "ChartMogul fails for a minute": story.let_chartmogul_fail,
         "the rest": story.see_the_rest,
         "reading the results": story.write_down,
     }.items():
         with story.chapter(title):
             events()
-    return story.night

@@ -30,6 +30,17 @@ def test_every_wait_returned_its_opportunity_as_it_became(night: Night) -> None:
     assert sorted(one["uuid"] for one in returned) == sorted(night.waited_for)
 
 
+def test_one_task_waited_for_thousands_in_its_first_try(night: Night) -> None:
+    ((state, try_number, returned),) = [(task.state, task.try_number, task.returned) for task in night.wait_for_many]
+    assert (state, try_number) == ("success", 1)
+    assert [one["uuid"] for one in returned] == night.waited_for_in_one_task
+    assert {one["forecast_category"] for one in returned} == {"lost"}
+
+
+def test_another_client_of_the_account_is_hardly_ever_refused(night: Night) -> None:
+    assert night.other_client[429] <= night.other_client.total() / 20
+
+
 def test_no_wait_and_no_watcher_ended_with_an_error(night: Night) -> None:
     assert night.ends_of_triggers == []
 

@@ -1,4 +1,4 @@
-"""What users run on a cluster: waits, a DAG that an asset starts, and creations."""
+"""The DAGs of users on a cluster: mapped waits, one wait for many, a DAG that an asset starts, and creations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityO
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 
-INTERVAL = 5.0
+INTERVAL = 10.0
 RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=5)}
+
+OPPORTUNITY = {
+    "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
+    "owner": "sales@example.com",
+    "pipeline": "New Business",
+    "pipeline_stage": "Discovery",
+    "estimated_close_date": "2027-03-31",
+    "amount_in_cents": 35_000,
+    "currency": "USD",
+}
 
 WON = Asset(
     "night_won",
@@ -39,6 +49,21 @@ def night_waits() -> None:
     ).expand(opportunity_uuid=opportunity_uuids())
 
 
+@dag(schedule=None, params={"opportunity_uuids": Param([], type="array")}, default_args=RETRIES)
+def night_many() -> None:
+    @task
+    def opportunity_uuids(params: Any = None) -> list[str]:
+        return list(params["opportunity_uuids"])
+
+    OpportunityForecastCategorySensor(
+        task_id="wait_for_many",
+        opportunity_uuids=opportunity_uuids(),
+        target_categories=["lost", "won"],
+        deferrable=True,
+        poke_interval=INTERVAL,
+    )
+
+
 @dag(schedule=[WON], default_args=RETRIES, max_active_runs=4)
 def night_won() -> None:
     @task
@@ -52,25 +77,12 @@ def night_won() -> None:
 def night_creations() -> None:
     @task
     def opportunities(params: Any = None) -> list[dict[str, Any]]:
-        return [
-            {
-                "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
-                "owner": "sales@example.com",
-                "pipeline": "New Business",
-                "pipeline_stage": "Discovery",
-                "estimated_close_date": "2027-03-31",
-                "amount_in_cents": 35_000,
-                "currency": "USD",
-                "custom": {"lead": lead},
-            }
-            for lead in params["leads"]
-        ]
+        return [{**OPPORTUNITY, "custom": {"lead": lead}} for lead in params["leads"]]
 
-    CreateOpportunityOperator.partial(task_id="create", idempotency_attribute="airflow_key").expand(
-        opportunity=opportunities()
-    )
+    CreateOpportunityOperator.partial(task_id="create").expand(opportunity=opportunities())
 
 
 night_waits()
+night_many()
 night_won()
 night_creations()
