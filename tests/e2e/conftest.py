@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,8 +44,39 @@ def fernet_key() -> str:
     return Fernet.generate_key().decode()
 
 
+class StatsD:
+    """A StatsD server, for the metrics of Airflow's components."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._values: dict[str, list[float]] = {}
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def latest(self, name: str) -> float:
+        """Return the last value of a metric; 0 if none came."""
+        return self._values.get(f"airflow.{name}", [0.0])[-1]
+
+    def total(self, name: str) -> float:
+        """Return the sum of a counter's values."""
+        return sum(self._values.get(f"airflow.{name}", ()))
+
+    def _receive(self) -> None:
+        while True:
+            name, _, rest = self._socket.recv(65_535).decode().partition(":")
+            self._values.setdefault(name, []).append(float(rest.partition("|")[0]))
+
+
 @pytest.fixture(scope="session")
-def airflow(sandbox: Sandbox, fernet_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def statsd() -> StatsD:
+    return StatsD()
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    sandbox: Sandbox, fernet_key: str, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     dags = tmp_path_factory.mktemp("dags")
     for folder in (REPOSITORY / "example_dags", REPOSITORY / "tests/e2e/dags"):
         shutil.copytree(folder, dags, ignore=shutil.ignore_patterns(*collect_ignore), dirs_exist_ok=True)
@@ -51,7 +85,7 @@ def airflow(sandbox: Sandbox, fernet_key: str, tmp_path_factory: pytest.TempPath
     export.write_text(export.read_text().replace("/tmp/chartmogul", str(tmp_path_factory.mktemp("exported"))))  # noqa: S108
     with (LocalAirflow if IS_AIRFLOW_3 else LocalAirflow2)(
         tmp_path_factory.mktemp("airflow"),
-        connections={"chartmogul_default": sandbox.connection_json},
+        connections={"chartmogul_default": json.dumps({**sandbox.connection, "extra": {"timeout": 2}})},
         poke_interval=1.0,
         CORE__DEFAULT_TASK_RETRY_DELAY="1",
         CORE__FERNET_KEY=fernet_key,
@@ -59,6 +93,9 @@ def airflow(sandbox: Sandbox, fernet_key: str, tmp_path_factory: pytest.TempPath
         CORE__MAX_ACTIVE_TASKS_PER_DAG="200",
         CORE__PARALLELISM="8",
         # So soon another triggerer takes over from one that was killed.
+        METRICS__STATSD_ON="True",
+        METRICS__STATSD_HOST="127.0.0.1",
+        METRICS__STATSD_PORT=str(statsd.port),
         TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD="10",
     ) as airflow:
         yield airflow
