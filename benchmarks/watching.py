@@ -50,7 +50,8 @@ async def list_and_compare(job: Job) -> AsyncIterator[str]:
     session.auth = (API_KEY, "")
 
     def read() -> dict[str, str]:
-        found, query = {}, {"per_page": str(PAGE_SIZE)}
+        found: dict[str, str] = {}
+        query = {"per_page": str(PAGE_SIZE)}
         while True:
             page: dict[str, Any] = session.get(f"{job.url}/v1/opportunities", params=query, timeout=30).json()
             found |= {entry["uuid"]: entry["forecast_category"] for entry in page["entries"]}

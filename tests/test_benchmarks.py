@@ -47,7 +47,7 @@ def test_a_ratio_is_that_of_a_typical_round_whatever_happened_in_another() -> No
 def test_the_account_is_read_by_its_cursors_to_the_end(opportunities: int, sizes: list[int]) -> None:
     with Account(opportunities, open_numbers=[0, 3]) as account:
         query: dict[str, Any] = {}
-        pages = []
+        pages: list[dict[str, Any]] = []
         while not pages or pages[-1]["has_more"]:
             pages.append(requests.get(f"{account.url}/v1/opportunities", params=query, timeout=30).json())
             query["cursor"] = pages[-1]["cursor"]

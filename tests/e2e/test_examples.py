@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 from scripts.isolation import REPOSITORY
-from tests.e2e import test_on_opportunity_won, test_waits
+from tests.e2e import test_on_opportunity_won
 from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
@@ -78,6 +78,18 @@ def test_create_opportunity_from_lead(runs: Runs, sandbox: Sandbox) -> None:
     assert sorted(returned, key=lambda one: str(one["uuid"])) == sorted(created, key=lambda one: str(one["uuid"]))
 
 
+def test_wait_for_pipeline(runs: Runs, sandbox: Sandbox) -> None:
+    dag_id, pipeline = "example_wait_for_pipeline", "Distribution"
+    sandbox.add_opportunity(pipeline=pipeline, forecast_category="won", amount_in_cents=5_000)
+    uuids = [sandbox.add_opportunity(pipeline=pipeline, currency="EUR")["uuid"] for _ in range(4)]
+    run_id = runs.trigger(dag_id, pipeline=pipeline)
+    wait_until(lambda: runs.count(dag_id, run_id, state="deferred"), "it waits")
+    for amount, uuid in enumerate(uuids):
+        sandbox.set_opportunity(uuid, forecast_category=("lost", "won")[amount % 2], amount_in_cents=amount)
+    assert runs.outcome(dag_id, run_id) == "success"
+    assert runs.xcom(dag_id, run_id, "report") == {"EUR": 1 + 3}
+
+
 def test_stage_hygiene(runs: Runs, sandbox: Sandbox) -> None:
     dag_id, pipeline = "example_stage_hygiene", "Partners"
     due = [sandbox.add_opportunity(pipeline=pipeline, estimated_close_date="2024-04-21") for _ in range(2)]
@@ -99,4 +111,4 @@ def test_stage_hygiene(runs: Runs, sandbox: Sandbox) -> None:
 def test_each_example_is_run_here_or_in_a_module_of_its_own() -> None:
     examples = {path.stem for path in (REPOSITORY / "example_dags").glob("*.py")}
     run_here = {name.replace("test_", "example_", 1) for name in globals()}
-    assert examples <= run_here | {test_waits.DAG_ID, test_on_opportunity_won.DAG_ID}
+    assert examples <= run_here | {test_on_opportunity_won.DAG_ID}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -20,20 +20,23 @@ MAPPED_WAITS = 300 if IS_AIRFLOW_3 else 100
 OPPORTUNITIES_OF_ONE_WAIT = 5_000
 
 
-@pytest.mark.parametrize(
-    ("dag_id", "number", "tasks"),
-    [("e2e_mapped_waits", MAPPED_WAITS, MAPPED_WAITS), ("e2e_one_wait", OPPORTUNITIES_OF_ONE_WAIT, 1)],
-    ids=["mapped", "one"],
-)
+class Case(NamedTuple):
+    """A DAG that waits for so many opportunities in so many tasks."""
+
+    dag_id: str
+    number: int
+    tasks: int
+
+
+MAPPED = Case("e2e_mapped_waits", MAPPED_WAITS, MAPPED_WAITS)
+ONE = Case("e2e_one_wait", OPPORTUNITIES_OF_ONE_WAIT, 1)
+
+
+@pytest.mark.parametrize("case", [MAPPED, ONE], ids=["mapped", "one"])
 def test_a_killed_triggerer_loses_no_wait(
-    dag_id: str,
-    number: int,
-    tasks: int,
-    airflow: LocalAirflow,
-    runs: Runs,
-    sandbox: Sandbox,
-    leaks_so_far: Callable[[], list[str]],
+    case: Case, airflow: LocalAirflow, runs: Runs, sandbox: Sandbox, leaks_so_far: Callable[[], list[str]]
 ) -> None:
+    dag_id, number, tasks = case
     uuids = [sandbox.add_opportunity(forecast_category="pipeline")["uuid"] for _ in range(number)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
     wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == tasks, "all wait", seconds=900)
