@@ -121,6 +121,7 @@ MANY_CLIENTS = {OURS: many_ours, AIOHTTP: many_aiohttp, BARE: many_bare}
 def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
     """Retrieve with every client at every latency."""
     one_rows, many_rows, readme = [], [], []
+    number = 20 if is_smoke else MANY
     for latency in LATENCIES[-1:] if is_smoke else LATENCIES:
         name = latency_name(latency)
         progress(f"one retrieve, {name} ...")
@@ -141,9 +142,9 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
             ]
             for client in CLIENTS
         ]
-        seconds = {client: _many(client, latency, 20 if is_smoke else MANY) for client in MANY_CLIENTS}
+        seconds = {client: _many(client, latency, number) for client in MANY_CLIENTS}
         many_rows += [[name, c, f"{taken:.1f} s", f"{taken / seconds[AIOHTTP]:.2f}"] for c, taken in seconds.items()]
-        many_rows.append([name, "limit: a GET each / 40 a second", f"{MANY / REQUESTS_PER_SECOND:.1f} s", ""])
+        many_rows.append([name, "limit: a GET each / 40 a second", f"{number / REQUESTS_PER_SECOND:.1f} s", ""])
         if latency == LATENCIES[-1]:
             readme = [
                 Row(

@@ -118,7 +118,7 @@ class _Data:
             fields["forecast_category"] = "pipeline" if is_open else "lost"
             self.keys.append((-created, fields["uuid"]))
             self.fields[fields["uuid"]] = fields
-            self.json[fields["uuid"]] = json.dumps(fields, separators=(",", ":")).encode()
+            self.json[fields["uuid"]] = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         self.keys.sort()
         self.limited = limited
         self.connections = 0
@@ -130,7 +130,7 @@ class _Data:
     def win(self, uuid: str) -> float:
         fields = {**self.fields[uuid], "forecast_category": "won", "updated_at": "2024-04-01T00:00:00.000Z"}
         self.fields[uuid] = fields
-        self.json[uuid] = json.dumps(fields, separators=(",", ":")).encode()
+        self.json[uuid] = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         return time.monotonic()
 
     def usage(self) -> Usage:
