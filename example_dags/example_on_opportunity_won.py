@@ -1,12 +1,12 @@
 """
-Run because an opportunity was won, rather than wait for it.
+Start a run when an opportunity is won.
 
-The watcher of the asset `chartmogul_opportunities_won` looks at all opportunities once a minute, and each one
-that becomes won makes an asset event, which starts this DAG. Airflow may fold several events into one run, so
-`retrieve_opportunity` is mapped over the events of the run.
+The watcher of the asset `chartmogul_opportunities_won` polls all opportunities once a minute. Each one that becomes
+won is an asset event, which starts this DAG. Airflow may put several events into one run, so `retrieve_opportunities`
+retrieves them all.
 
-Events are delivered at least once. Where `celebrate` must act exactly once for each change, keep
-`opportunity_uuid` and `updated_at` of what it has acted on, and leave out what is there already.
+Events are delivered at least once. Where `celebrate` must act exactly once for each change, keep `opportunity_uuid`
+and `updated_at` of the events it has acted on, and leave out those that are there already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetWatcher, dag, task
 
-from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunityOperator
+from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunitiesOperator
 from airflow_provider_chartmogul.opportunity import Opportunity
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 
@@ -24,7 +24,7 @@ OPPORTUNITIES_WON = Asset(
     watchers=[
         AssetWatcher(
             name="opportunity_won",
-            trigger=OpportunityForecastCategoryEventTrigger(target_categories="won"),
+            trigger=OpportunityForecastCategoryEventTrigger(target_categories="won", name="opportunity_won"),
         )
     ],
 )
@@ -37,16 +37,17 @@ def example_on_opportunity_won() -> None:
         events = triggering_asset_events[OPPORTUNITIES_WON]
         return sorted({event.extra["payload"]["opportunity_uuid"] for event in events})
 
-    retrieve_opportunity = RetrieveOpportunityOperator.partial(
-        task_id="retrieve_opportunity",
-    ).expand(opportunity_uuid=opportunity_uuids())
+    retrieve_opportunities = RetrieveOpportunitiesOperator(
+        task_id="retrieve_opportunities",
+        opportunity_uuids=opportunity_uuids(),
+    )
 
     @task
-    def celebrate(payload: dict[str, Any]) -> str:
-        opportunity = Opportunity.from_json(payload)
-        return f"{opportunity.uuid} is {opportunity.forecast_category}"
+    def celebrate(payloads: list[dict[str, Any]]) -> list[str]:
+        opportunities = [Opportunity.from_json(payload) for payload in payloads]
+        return [f"{opportunity.uuid} is {opportunity.forecast_category}" for opportunity in opportunities]
 
-    celebrate.expand(payload=retrieve_opportunity.output)
+    celebrate(retrieve_opportunities.output)
 
 
 example_on_opportunity_won()

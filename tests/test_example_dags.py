@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
-from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.airflow_versions import IS_AIRFLOW_3, needs_watchers
 from tests.support.dag_runs import AssetEvent, run_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.dag_runs import DagRun
 
 FOLDER = Path(__file__).parents[1] / "example_dags"
-NEEDS_AIRFLOW_3 = {"example_on_opportunity_won"}
+NEEDS_AIRFLOW_3 = {"example_on_opportunity_won", "example_on_stage_change"}
 FILES = [path for path in sorted(FOLDER.glob("*.py")) if IS_AIRFLOW_3 or path.stem not in NEEDS_AIRFLOW_3]
 
 
@@ -115,9 +115,26 @@ def test_on_opportunity_won(sandbox: Sandbox) -> None:
     run = run_example(name, *(AssetEvent("chartmogul_opportunities_won", extra) for extra in [*told, told[0]]))
     uuids = run.start("opportunity_uuids").result
     assert uuids == sorted(opportunity["uuid"] for opportunity in won)
-    for index, uuid in enumerate(uuids):
-        assert run.start("retrieve_opportunity", map_index=index).result == sandbox.opportunity(uuid)
-        assert run.start("celebrate", map_index=index).result == f"{uuid} is won"
+    assert run.start("retrieve_opportunities").result == [sandbox.opportunity(uuid) for uuid in uuids]
+    assert run.start("celebrate").result == [f"{uuid} is won" for uuid in uuids]
+
+
+@needs_watchers
+def test_on_stage_change() -> None:
+    def told(previous: str | None, current: str, updated_at: str) -> AssetEvent:
+        payload = {
+            "opportunity_uuid": EXAMPLE_OPPORTUNITY_UUID,
+            "updated_at": updated_at,
+            "changes": {"pipeline_stage": {"previous": previous, "current": current}},
+        }
+        return AssetEvent("chartmogul_stage_changes", {"from_trigger": True, "payload": payload})
+
+    first, second = told(None, "Discovery", "1"), told("Discovery", "Negotiation", "2")
+    run = run_example("example_on_stage_change", first, second, second)
+    assert run.start("describe").result == [
+        f"{EXAMPLE_OPPORTUNITY_UUID}: new -> Discovery",
+        f"{EXAMPLE_OPPORTUNITY_UUID}: Discovery -> Negotiation",
+    ]
 
 
 def in_days(days: int) -> str:
