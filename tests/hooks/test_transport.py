@@ -1,0 +1,456 @@
+"""Responses that do not end, in time or in size, and the ways to and from a server."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import socket
+import threading
+import time
+import traceback
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAuthenticationError,
+    ChartMogulConfigurationError,
+    ChartMogulError,
+    ChartMogulInvalidResponseError,
+    ChartMogulUnavailableError,
+    ChartMogulUnreachableError,
+)
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from tests.support.raw_server import PONG, RawServer, full_listener, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import Connect, Logs
+
+TIMEOUT = 0.3
+OK = b"HTTP/1.1 200 OK\r\n"
+PROXY_PASSWORD = "s3cretpart"
+
+
+def _gzip(content: bytes) -> bytes:
+    return gzip.compress(content, 1, mtime=0)
+
+
+@pytest.fixture
+def hook(connect: Connect) -> Iterator[Callable[..., ChartMogulHook]]:
+    """Return a function that makes a hook without retries for a host."""
+    hooks: list[ChartMogulHook] = []
+
+    def make(host: str, timeout: float = TIMEOUT, **extra: Any) -> ChartMogulHook:
+        connect(host=host, port=None, extra={"max_retries": 0, "timeout": timeout, **extra})
+        hooks.append(ChartMogulHook())
+        return hooks[-1]
+
+    yield make
+    for made in hooks:
+        made.close()
+
+
+def body(content: bytes, *headers: bytes, status: bytes = b"200 OK") -> list[bytes]:
+    lines = [b"HTTP/1.1 " + status, b"content-length: %d" % len(content), *headers, b"", content]
+    return [b"\r\n".join(lines)]
+
+
+DRIPS: dict[str, list[bytes]] = {
+    "status line": [],
+    "headers": [OK],
+    "continue": [b"HTTP/1.1 100 Continue\r\n\r\n"],
+    "body": [OK, b"content-length: 100000\r\n\r\n"],
+    "body without length": [OK, b"connection: close\r\n\r\n"],
+    "chunk size": [OK, b"transfer-encoding: chunked\r\n\r\n"],
+    "gzip": [OK, b"content-encoding: gzip\r\ncontent-length: 100000\r\n\r\n", _gzip(b"x" * 10)[:12]],
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_response_that_drips_ends_at_the_timeout(name: str, hook: Callable[..., ChartMogulHook]) -> None:
+    drop = b"HTTP/1.1 100 Continue\r\n\r\n" if name == "continue" else b"1"
+    with RawServer(lambda _: itertools.chain(DRIPS[name], itertools.repeat(drop)), pause=TIMEOUT / 6) as server:
+        started = time.monotonic()
+        with pytest.raises(ChartMogulUnreachableError, match=r"no answer from http://127.*: timed out after 0\.3 s\."):
+            hook(f"http://{server.address}").request("GET", "ping")
+        assert TIMEOUT <= time.monotonic() - started < 3 * TIMEOUT
+
+
+def test_a_timeout_counts_for_all_steps_together(hook: Callable[..., ChartMogulHook]) -> None:
+    parts = [OK, b"content-length: 2\r\n", b"\r\n", b"{", b"}"]
+    with RawServer(lambda _: parts, pause=0.4 * TIMEOUT) as server:
+        with pytest.raises(ChartMogulUnreachableError, match="timed out after"):
+            hook(f"http://{server.address}").request("GET", "ping")
+        assert hook(f"http://{server.address}", timeout=20).request("GET", "ping") == {}
+
+
+def test_a_handshake_that_never_ends_ends_at_the_timeout(hook: Callable[..., ChartMogulHook]) -> None:
+    with RawServer(lambda _: []) as server:
+        started = time.monotonic()
+        with pytest.raises(ChartMogulUnreachableError, match="timed out after") as failure:
+            hook(f"https://{server.address}").request("POST", "opportunities", json={})
+        assert time.monotonic() - started < 3 * TIMEOUT
+    assert not failure.value.may_have_acted
+
+
+def test_a_proxy_that_drips_ends_at_the_timeout(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(lambda _: itertools.chain([OK], itertools.repeat(b"x")), pause=TIMEOUT / 6) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        started = time.monotonic()
+        with pytest.raises(ChartMogulUnreachableError, match="through the proxy of https_proxy: timed out after"):
+            hook("https://chartmogul.invalid").request("GET", "ping")
+        assert time.monotonic() - started < 3 * TIMEOUT
+
+
+def test_all_addresses_of_a_host_share_the_timeout(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+    with full_listener("127.0.0.2") as port, full_listener("127.0.0.3", port):
+
+        def two_addresses(host: str, *args: Any, **options: Any) -> Any:
+            hosts = ("127.0.0.2", "127.0.0.3") if host == "localhost" else (host,)
+            return [found for host in hosts for found in resolve(host, *args, **options)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        started = time.monotonic()
+        with pytest.raises(ChartMogulUnreachableError, match="timed out after") as failure:
+            hook(f"http://localhost:{port}").request("POST", "opportunities", json={})
+        assert TIMEOUT <= time.monotonic() - started < 1.8 * TIMEOUT
+    assert not failure.value.may_have_acted
+
+
+def test_the_second_address_of_a_host_is_tried_where_the_first_refuses(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def two_addresses(host: str, *args: Any, **options: Any) -> Any:
+        hosts = ("127.0.0.2", "127.0.0.1") if host == "localhost" else (host,)
+        return [found for host in hosts for found in resolve(host, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    with RawServer(lambda _: [PONG]) as server:
+        assert hook(f"http://localhost:{server.address[-5:].lstrip(':')}").request("GET", "ping") == {"data": "pong!"}
+    assert b"host: localhost:" in server.requests[0].lower()
+
+
+def test_a_name_without_an_address_is_told_and_nothing_was_sent(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(ChartMogulUnreachableError, match=r"chartmogul\.invalid: Name or service not known") as failure:
+        hook("https://chartmogul.invalid").request("POST", "opportunities", json={})
+    assert not failure.value.may_have_acted
+
+
+ENDLESS: dict[str, tuple[list[bytes], bytes]] = {
+    "length": ([OK, b"content-length: 1000000000000\r\n\r\n"], b"x" * 65536),
+    "no length": ([OK, b"connection: close\r\n\r\n"], b"x" * 65536),
+    "chunks": ([OK, b"transfer-encoding: chunked\r\n\r\n"], b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+    "chunk size": ([OK, b"transfer-encoding: chunked\r\n\r\n"], b"1" * 65536),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_response_without_end_is_cut_off(name: str, hook: Callable[..., ChartMogulHook]) -> None:
+    head, part = ENDLESS[name]
+    with (
+        RawServer(lambda _: itertools.chain(head, itertools.repeat(part))) as server,
+        pytest.raises(ChartMogulError, match=r"the response is larger than 32 MB|line exceeded maximum") as failure,
+    ):
+        hook(f"http://{server.address}", timeout=60).request("POST", "opportunities", json={})
+    assert failure.value.may_have_acted
+
+
+@pytest.mark.parametrize("members", [1, 40])
+def test_a_small_response_that_decompresses_to_gigabytes_takes_neither_memory_nor_time(
+    members: int, hook: Callable[..., ChartMogulHook]
+) -> None:
+    bomb = _gzip(b"0" * (64 * 1024 * 1024)) * members
+    with RawServer(lambda _: body(bomb, b"content-encoding: gzip")) as server:
+        made = hook(f"http://{server.address}", timeout=60)
+        made.get_conn()
+        tracemalloc.start()
+        try:
+            with pytest.raises(ChartMogulInvalidResponseError, match="the response is larger than 32 MB"):
+                made.request("GET", "ping")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 3 * 32 * 1024 * 1024
+
+
+def test_a_response_of_the_largest_size_is_read(hook: Callable[..., ChartMogulHook]) -> None:
+    content = b'"' + b"x" * (32 * 1024 * 1024 - 2) + b'"'
+    packed = _gzip(content)
+    with RawServer(
+        lambda request: body(packed, b"content-encoding: gzip") if b"/a " in request else body(content)
+    ) as server:
+        made = hook(f"http://{server.address}", timeout=60)
+        assert len(made.request("GET", "a")) == len(made.request("GET", "b")) == len(content) - 2
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        (_gzip(b'{"a":1}'), b"gzip"),
+        (_gzip(b'{"a":1}'), b"X-GZIP"),
+        (_gzip(b'{"a"') + _gzip(b":1}"), b"gzip"),
+        (_gzip(b'{"a":1}') + b"\0" * 100, b"gzip"),
+        (_gzip(b'{"a":1' + b" " * 300_000 + b"}"), b"gzip"),
+        (b'{"a":1}', b"identity"),
+        (b'{"a":1}', b""),
+    ],
+)
+def test_what_is_encoded_as_asked_for_is_read(
+    content: bytes, encoding: bytes, hook: Callable[..., ChartMogulHook]
+) -> None:
+    with RawServer(lambda _: body(content, b"content-encoding: " + encoding)) as server:
+        assert hook(f"http://{server.address}").request("GET", "ping") == {"a": 1}
+    assert b"\r\naccept-encoding: gzip\r\n" in server.requests[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (b'{"a":1}', b"gzip", "not gzip, as its header says"),
+        (b'{"a":1}', b"br", "encoded as 'br'"),
+        (_gzip(_gzip(b"{}")), b"gzip, gzip", "encoded as 'gzip, gzip'"),
+    ],
+)
+def test_what_is_encoded_otherwise_is_refused(
+    content: bytes, encoding: bytes, message: str, hook: Callable[..., ChartMogulHook]
+) -> None:
+    with (
+        RawServer(lambda _: body(content, b"content-encoding: " + encoding)) as server,
+        pytest.raises(ChartMogulInvalidResponseError, match=message),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+def test_compressed_data_that_ends_early_is_no_response(hook: Callable[..., ChartMogulHook]) -> None:
+    with (
+        RawServer(lambda _: body(_gzip(b'{"a":1}')[:-4], b"content-encoding: gzip")) as server,
+        pytest.raises(ChartMogulUnreachableError, match="the compressed data ends early"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+def test_a_status_that_says_what_is_wrong_does_not_wait_for_the_end_of_its_text(
+    hook: Callable[..., ChartMogulHook],
+) -> None:
+    failed = b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n"
+    with (
+        RawServer(lambda _: itertools.chain([failed], itertools.repeat(b"broken " * 10_000))) as server,
+        pytest.raises(ChartMogulUnavailableError, match="HTTP 500: broken broken"),
+    ):
+        hook(f"http://{server.address}", timeout=60).request("GET", "ping")
+    rejected = [b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 1000\r\n\r\n{"]
+    with (
+        RawServer(lambda _: rejected) as server,
+        pytest.raises(ChartMogulAuthenticationError, match=r"HTTP 401: no message\. Check the API key"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+def test_an_error_text_in_any_encoding_is_read(hook: Callable[..., ChartMogulHook]) -> None:
+    with (
+        RawServer(lambda _: body("geschlossen: ä".encode("latin-1"), status=b"503 Unavailable")) as server,
+        pytest.raises(ChartMogulUnavailableError, match="HTTP 503: geschlossen: \ufffd"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+def test_a_status_of_300_is_no_success(hook: Callable[..., ChartMogulHook]) -> None:
+    with (
+        RawServer(lambda _: body(b"{}", status=b"300 Multiple Choices")) as server,
+        pytest.raises(ChartMogulInvalidResponseError, match="HTTP 300: the API promises no such answer"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+@pytest.mark.parametrize("location", [b"http://[::1", b"//", b"\xff\xfe", b"http://example.com:port/"])
+def test_a_redirect_to_what_is_no_address_is_an_error_like_any_redirect(
+    location: bytes, hook: Callable[..., ChartMogulHook]
+) -> None:
+    with (
+        RawServer(lambda _: body(b"", b"location: " + location, status=b"302 Found")) as server,
+        pytest.raises(ChartMogulInvalidResponseError, match=r"HTTP 302: .*redirects are not followed"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
+def test_a_connection_stays_open_after_each_kind_of_complete_response(hook: Callable[..., ChartMogulHook]) -> None:
+    responses = iter(
+        [
+            [PONG],
+            body(_gzip(b'{"a":1}'), b"content-encoding: gzip"),
+            [OK, b"transfer-encoding: chunked\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"],
+            [b"HTTP/1.1 204 No Content\r\n\r\n"],
+            body(b"", status=b"200 OK"),
+            body(b'{"message":"missing"}', status=b"400 Bad Request"),
+            [PONG],
+        ]
+    )
+    with RawServer(lambda _: next(responses)) as server:
+        made = hook(f"http://{server.address}", timeout=20)
+        expected = [{"data": "pong!"}, {"a": 1}, {}, None, None]
+        assert [made.request("GET", "ping") for _ in expected] == expected
+        with pytest.raises(ChartMogulError, match="missing"):
+            made.request("GET", "ping")
+        assert made.request("GET", "ping") == {"data": "pong!"}
+        assert len(server.requests) == 7
+        assert len(server.connections) == 1
+
+
+def test_as_many_connections_stay_open_as_may_be_in_use(hook: Callable[..., ChartMogulHook]) -> None:
+    together = threading.Barrier(12)
+
+    def respond(_: bytes) -> Iterable[bytes]:
+        together.wait(20)
+        return [PONG]
+
+    with RawServer(respond) as server, ThreadPoolExecutor(12) as executor:
+        made = hook(f"http://{server.address}", timeout=20, max_concurrent_requests=12)
+        made.get_conn()
+        for _ in range(2):
+            list(executor.map(lambda _: made.request("GET", "ping"), range(12)))
+        assert len(server.requests) == 24
+        assert len(server.connections) == 12
+
+
+def test_the_reason_is_that_of_the_request_and_not_of_an_error_that_is_being_handled(
+    hook: Callable[..., ChartMogulHook],
+) -> None:
+    with RawServer(lambda _: [b""]) as server:
+        made = hook(f"http://{server.address}")
+    try:
+        raise KeyError("somebody else's")
+    except KeyError:
+        with pytest.raises(ChartMogulUnreachableError, match="Connection refused"):
+            made.request("GET", "ping")
+
+
+def test_a_server_that_hangs_up_without_a_word_is_said_so(hook: Callable[..., ChartMogulHook]) -> None:
+    def hang_up(_: bytes) -> Iterable[bytes]:
+        raise OSError
+
+    with RawServer(hang_up) as server:
+        made = hook(f"http://{server.address}")
+        threading.Timer(0.05, lambda: [connection.shutdown(2) for connection in server.connections]).start()
+        with pytest.raises(ChartMogulUnreachableError, match="Remote end closed connection without response"):
+            made.request("GET", "ping")
+
+
+def test_https_to_this_machine_trusts_the_authority_that_requests_is_told_of_and_uses_no_proxy(
+    hook: Callable[..., ChartMogulHook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    certificate = make_certificate(tmp_path)
+    with RawServer(lambda _: [PONG], certificate=certificate) as server, RawServer(lambda _: []) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with pytest.raises(ChartMogulUnreachableError, match="certificate verify failed") as failure:
+            hook(f"https://{server.address}", timeout=20).request("POST", "opportunities", json={})
+        assert "set REQUESTS_CA_BUNDLE to the file" in str(failure.value)
+        assert not failure.value.may_have_acted
+        for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.setenv(variable, str(certificate))
+            made = hook(f"https://{server.address}", timeout=20, max_concurrent_requests=1)
+            before = len(server.connections)
+            assert [made.request("GET", "ping") for _ in range(2)] == [{"data": "pong!"}] * 2
+            assert len(server.connections) == before + 1
+            monkeypatch.delenv(variable)
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("host", ["https://127.0.0.1:9", "https://chartmogul.invalid"])
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nx\n"])
+def test_a_file_without_certificates_is_named_by_its_setting(
+    content: bytes | None,
+    host: str,
+    hook: Callable[..., ChartMogulHook],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with RawServer(lambda _: []) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", _to(server, socket.getaddrinfo))
+        with pytest.raises(ChartMogulConfigurationError, match=r"REQUESTS_CA_BUNDLE: .*does not exist, or holds no"):
+            hook(host.replace("127.0.0.1:9", server.address), timeout=20).request("GET", "ping")
+
+
+def _to(server: RawServer, resolve: Any) -> Any:
+    host, port = server.address.split(":")
+    return lambda *_, **options: resolve(host, int(port), **options)
+
+
+PROXIES = [
+    "http://user:12#{}@127.0.0.1:9",
+    "http://user:12/{}@127.0.0.1:9",
+    "http://user:pa#{}@127.0.0.1:9",
+    "http://user:pa/{}@127.0.0.1:9",
+    "http://user:pa?{}@127.0.0.1:9",
+    "http://user:p@{}@127.0.0.1:9",
+    "http://user:{}@127.0.0.1:9",
+    "http://user:{}@127.0.0.1:port",
+    "http://user:{}@[::1",
+    "http://user:{}@",
+    "http://user:{}@proxy .example.com:1",
+    "user:{}@127.0.0.1:9",
+    "ftp://user:{}@127.0.0.1:9",
+    "socks5h://user:{}@127.0.0.1:9",
+    "://{}",
+    "http://{}",
+    "http://user:{}@" + "x" * 70 + ".example.com:1",
+]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_no_part_of_a_proxys_password_is_shown_and_its_setting_is_named(
+    proxy: str, variable: str, hook: Callable[..., ChartMogulHook], logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(host: str, *args: Any, **options: Any) -> Any:
+        if host == "127.0.0.1":
+            return resolve_truly(host, *args, **options)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    resolve_truly = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setenv(variable, proxy.format(PROXY_PASSWORD))
+    with pytest.raises(ChartMogulError, match=rf"\b{variable}\b") as failure:
+        hook("https://chartmogul.invalid").request("POST", "opportunities", json={})
+    assert isinstance(failure.value, ChartMogulConfigurationError | ChartMogulUnreachableError)
+    assert not failure.value.may_have_acted
+    shown = "".join(traceback.format_exception(failure.value)) + repr(vars(failure.value)) + logs.everything
+    for part in range(len(PROXY_PASSWORD) - 4):
+        assert PROXY_PASSWORD[part : part + 5] not in shown
+
+
+def test_the_key_goes_through_a_proxy_in_the_tunnel_only(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"]
+    with RawServer(lambda _: refused) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with pytest.raises(ChartMogulUnreachableError, match="Tunnel connection failed: 407 Proxy Auth") as failure:
+            hook("https://chartmogul.invalid").request("POST", "opportunities", json={"a": 1})
+    assert not failure.value.may_have_acted
+    assert all(b"authorization: basic" not in request.lower() for request in proxy.requests)
+    assert json.dumps({"a": 1}).encode() not in b"".join(proxy.requests)
