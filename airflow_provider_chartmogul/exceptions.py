@@ -74,7 +74,7 @@ class ChartMogulError(Exception):
     ) -> None:
         self.message = hide_addresses(message)
         self.method = method
-        self.path = path and hide_addresses(path)
+        self.path = path and "/".join(map(hide_addresses, path.split("/")))
         self.status = status
         self.param = param and hide_addresses(param)
         self.retry_after = retry_after

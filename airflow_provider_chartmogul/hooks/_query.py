@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import operator
 import re
@@ -14,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_chartmogul.exceptions import hide_addresses
+from airflow_provider_chartmogul.opportunity._requests import read_mapping
 
 _ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
 _ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")
@@ -60,14 +60,8 @@ def encode_query(params: Mapping[str, Any] | str | None) -> dict[str, str]:
     :param params: a mapping, or a JSON object as text, as a template may render it; None stands for left out
     :raises ValueError: if a parameter is empty, for that may mean all or none, or has no such form
     """
-    if isinstance(params, str):
-        try:
-            params = json.loads(params)
-        except ValueError:
-            raise ValueError("query: the text is not JSON; end a template of a dict with | tojson") from None
-    if params is not None and not isinstance(params, Mapping):
-        raise ValueError(f"query: expected a dict or a JSON object, not {type(params).__name__}")
-    return {str(name): encode_value(name, value) for name, value in (params or {}).items() if value is not None}
+    mapping = {} if params is None else read_mapping(params, "query")
+    return {str(name): encode_value(str(name), value) for name, value in mapping.items() if value is not None}
 
 
 def encode_value(name: str, value: object) -> str:

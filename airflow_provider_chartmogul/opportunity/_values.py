@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
+from uuid import UUID
 
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
 
@@ -15,14 +16,15 @@ def check_opportunity_uuid(value: object) -> str:
     """
     Return the UUID of an opportunity in the lower-case form that ChartMogul uses.
 
-    :param value: what a user gave as ``opportunity_uuid``
+    :param value: the UUID, as text or as the object that XCom makes of one; white space around it is dropped
     :raises ValueError: if it is anything else than 32 hexadecimal digits grouped 8-4-4-4-12
     """
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    text = value.strip() if isinstance(value, str) else str(value) if isinstance(value, UUID) else ""
+    if not _UUID.fullmatch(text):
         raise ValueError(
             f"opportunity_uuid: expected one like 4ee13ca4-e7fe-11ee-fa7f-f303abf41acc, not {truncated_repr(value)}"
         )
-    return value.lower()
+    return text.lower()
 
 
 def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str]:

@@ -5,6 +5,7 @@ import json
 import re
 import socketserver
 import threading
+import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,8 +34,9 @@ NOT_UUIDS = [
     " ",
     "two words",
     "\n",
-    f"{EXAMPLE_OPPORTUNITY_UUID}\n",
-    f" {EXAMPLE_OPPORTUNITY_UUID}",
+    f"{EXAMPLE_OPPORTUNITY_UUID[:8]} {EXAMPLE_OPPORTUNITY_UUID[8:]}",
+    EXAMPLE_OPPORTUNITY_UUID.replace("-", ""),
+    f"{{{EXAMPLE_OPPORTUNITY_UUID}}}",
     f"{EXAMPLE_OPPORTUNITY_UUID}/../../customers",
     f"{EXAMPLE_OPPORTUNITY_UUID}?x=1",
     None,
@@ -217,10 +219,23 @@ def test_an_opportunity_is_returned_as_the_server_sent_it(hook: ChartMogulHook, 
     assert sandbox.requests[0].path == f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
 
 
-@pytest.mark.parametrize("uuid", NOT_UUIDS)
-def test_a_path_that_is_not_a_uuid_is_never_asked_for(uuid: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "given", [uuid.UUID(EXAMPLE_OPPORTUNITY_UUID), f" {EXAMPLE_OPPORTUNITY_UUID}", f"{EXAMPLE_OPPORTUNITY_UUID}\r\n"]
+)
+def test_a_uuid_may_be_an_object_or_have_white_space_around_it(
+    given: Any, hook: ChartMogulHook, sandbox: Sandbox
+) -> None:
+    expected = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert hook.retrieve_opportunity(given) == expected
+    assert hook.update_opportunity(given, currency=expected["currency"])["uuid"] == EXAMPLE_OPPORTUNITY_UUID
+    hook.delete_opportunity(given)
+    assert {request.path for request in sandbox.requests} == {f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"}
+
+
+@pytest.mark.parametrize("not_uuid", NOT_UUIDS)
+def test_a_path_that_is_not_a_uuid_is_never_asked_for(not_uuid: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match="opportunity_uuid: expected one like"):
-        hook.retrieve_opportunity(uuid)
+        hook.retrieve_opportunity(not_uuid)
     assert sandbox.requests == []
 
 

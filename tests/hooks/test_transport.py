@@ -344,14 +344,15 @@ def test_the_reason_is_that_of_the_request_and_not_of_an_error_that_is_being_han
 
 
 def test_a_server_that_hangs_up_without_a_word_is_said_so(hook: Callable[..., ChartMogulHook]) -> None:
-    def hang_up(_: bytes) -> Iterable[bytes]:
-        raise OSError
+    with RawServer(lambda _: [b""]) as server:
 
-    with RawServer(hang_up) as server:
-        made = hook(f"http://{server.address}")
-        threading.Timer(0.05, lambda: [connection.shutdown(2) for connection in server.connections]).start()
+        def hang_up(request: bytes) -> Iterable[bytes]:
+            server.connections[-1].shutdown(socket.SHUT_RDWR)
+            return [request]
+
+        server.respond = hang_up
         with pytest.raises(ChartMogulUnreachableError, match="Remote end closed connection without response"):
-            made.request("GET", "ping")
+            hook(f"http://{server.address}").request("GET", "ping")
 
 
 def test_https_to_this_machine_trusts_the_authority_that_requests_is_told_of_and_uses_no_proxy(

@@ -31,7 +31,7 @@ class RawServer:
     ) -> None:
         self.requests: list[bytes] = []
         self.connections: list[socket.socket] = []
-        self._respond = respond
+        self.respond = respond
         self._pause = pause
         self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ class RawServer:
                 connection = self.connections[number] = self._context.wrap_socket(connection, server_side=True)
             while request := self._read_request(connection):
                 self.requests.append(request)
-                for part in self._respond(request):
+                for part in self.respond(request):
                     connection.sendall(part)
                     if self._stopped.wait(self._pause):
                         return

@@ -1,0 +1,139 @@
+"""Retrieving many opportunities by UUID."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulAuthenticationError,
+    ChartMogulNotFoundError,
+    ChartMogulUnavailableError,
+)
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Connect, Logs
+
+SINGLY = r"/v1/opportunities/[0-9a-f]"
+LISTED = r"/v1/opportunities$"
+MISSING = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"]
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Serve 300 opportunities, at a pace that does not matter, with few connections."""
+    with Sandbox(opportunities=300, requests_per_second=None) as sandbox:
+        extra = '{"max_retries": 1, "max_requests_per_second": 10000, "max_concurrent_requests": 4}'
+        uri = (
+            f'{{"conn_type": "chartmogul", "host": "{sandbox.url}", "password": "{sandbox.api_key}", "extra": {extra}}}'
+        )
+        monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", uri)
+        yield sandbox
+
+
+def uuids(sandbox: Sandbox) -> list[str]:
+    return [opportunity["uuid"] for opportunity in sandbox.opportunities]
+
+
+def paths(sandbox: Sandbox) -> list[str]:
+    return [request.path for request in sandbox.requests]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_a_few_are_retrieved_singly_in_the_order_given(count: int, account: Sandbox) -> None:
+    wanted = uuids(account)[5 : 5 + count][::-1]
+    assert ChartMogulHook().retrieve_opportunities(wanted) == [account.opportunity(one) for one in wanted]
+    assert sorted(paths(account)) == sorted(f"/v1/opportunities/{one}" for one in wanted)
+
+
+def test_many_are_found_in_the_list_where_that_is_faster(account: Sandbox) -> None:
+    wanted = uuids(account)[::-1]
+    account.inject_fault(Fault("slow", seconds=0.1, path=SINGLY, times=None))
+    assert ChartMogulHook().retrieve_opportunities(iter(wanted)) == [account.opportunity(one) for one in wanted]
+    assert paths(account).count("/v1/opportunities") == 2
+    assert len(account.requests) < 100
+
+
+def test_many_are_retrieved_singly_where_the_list_is_slow_or_fails(account: Sandbox, logs: Logs) -> None:
+    wanted = uuids(account)[::10]
+    for fault in (
+        Fault("slow", seconds=0.5, path=LISTED, times=None),
+        Fault("status", status=403, path=LISTED, times=None),
+    ):
+        account.clear_faults()
+        account.inject_fault(fault)
+        assert ChartMogulHook().retrieve_opportunities(wanted) == [account.opportunity(one) for one in wanted]
+    assert any("HTTP 403" in message and "retrieved singly" in message for message in logs.messages)
+
+
+def test_one_that_is_given_twice_is_retrieved_once_and_returned_twice(account: Sandbox) -> None:
+    (one,) = uuids(account)[:1]
+    given: list[str | uuid.UUID] = [one, f" {one.upper()}\n", uuid.UUID(one)]
+    assert ChartMogulHook().retrieve_opportunities(given) == [account.opportunity(one)] * 3
+    assert len(account.requests) == 1
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_all_that_are_missing_are_named(count: int, account: Sandbox) -> None:
+    wanted = uuids(account)[:count]
+    with pytest.raises(ChartMogulNotFoundError) as failure:
+        ChartMogulHook().retrieve_opportunities([MISSING[1], *wanted, MISSING[0], MISSING[1]])
+    expected = f"of {count + 2} opportunities 2 do not exist: {MISSING[1]}, {MISSING[0]}"
+    assert failure.value.message == expected
+    assert failure.value.status == 404
+    assert all(one not in str(failure.value) for one in wanted)
+
+
+def test_one_that_the_list_lacks_is_looked_for_singly(account: Sandbox) -> None:
+    wanted = uuids(account)[:50]
+    account.inject_fault(Fault("body", body='{"entries":[{"uuid":5},{}],"has_more":false}', path=LISTED))
+    assert ChartMogulHook().retrieve_opportunities(wanted) == [account.opportunity(one) for one in wanted]
+
+
+def test_a_transient_error_is_retried_and_one_that_stays_ends_all(account: Sandbox) -> None:
+    wanted = uuids(account)[:20]
+    account.inject_fault(Fault("status", status=503, path=SINGLY, retry_after=0))
+    assert len(ChartMogulHook().retrieve_opportunities(wanted)) == 20
+    account.inject_fault(Fault("status", status=503, retry_after=0, times=None))
+    with pytest.raises(ChartMogulUnavailableError):
+        ChartMogulHook().retrieve_opportunities(wanted)
+    account.clear_faults()
+    account.inject_fault(Fault("status", status=401, times=None))
+    before = len(account.requests)
+    with pytest.raises(ChartMogulAuthenticationError):
+        ChartMogulHook().retrieve_opportunities(wanted)
+    assert len(account.requests) - before <= 2 * 4
+
+
+def test_what_is_no_uuid_sends_nothing(account: Sandbox) -> None:
+    with pytest.raises(ValueError, match="opportunity_uuid: expected one like"):
+        ChartMogulHook().retrieve_opportunities([*uuids(account)[:3], "soon"])
+    assert account.requests == []
+
+
+def test_no_more_are_in_flight_than_the_connection_allows(account: Sandbox, connect: Connect) -> None:
+    connect(host=account.url, password=account.api_key, port=None, extra={"max_concurrent_requests": 2})
+    account.inject_fault(Fault("slow", seconds=0.02, times=None))
+    ChartMogulHook().retrieve_opportunities(uuids(account)[:10])
+    moments = sorted(request.at for request in account.requests)
+    # With two at once, the third begins when the first is done.
+    assert all(third - first >= 0.019 for first, third in zip(moments, moments[2:], strict=False))
+
+
+def test_requests_keep_the_connections_pace_and_slow_down_when_too_many(account: Sandbox, connect: Connect) -> None:
+    connect(host=account.url, password=account.api_key, port=None, extra={"max_requests_per_second": 50})
+    account.inject_fault(Fault("slow", seconds=2, path=LISTED, times=None))
+    started = time.monotonic()
+    ChartMogulHook().retrieve_opportunities(uuids(account)[:10])
+    assert time.monotonic() - started >= 9 / 50
+    account.inject_fault(Fault("status", status=429, retry_after=1))
+    started = time.monotonic()
+    ChartMogulHook().retrieve_opportunities(uuids(account)[:3])
+    assert time.monotonic() - started >= 1
