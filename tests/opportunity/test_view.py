@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import json
 import pickle
+import uuid
 from typing import Any
 
 import pendulum
@@ -180,6 +181,11 @@ def test_a_uuid_is_returned_in_lower_case() -> None:
     assert check_opportunity_uuid(UUID.upper()) == UUID
 
 
+@pytest.mark.parametrize("value", [f"{UUID}\n", f"\n{UUID}", f" {UUID}", f"{UUID} ", UUID.upper(), uuid.UUID(UUID)])
+def test_a_uuid_may_be_an_object_or_have_white_space_around_it(value: object) -> None:
+    assert check_opportunity_uuid(value) == UUID
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -188,10 +194,6 @@ def test_a_uuid_is_returned_in_lower_case() -> None:
         "",
         " ",
         "\n",
-        f"{UUID}\n",
-        f"\n{UUID}",
-        f" {UUID}",
-        f"{UUID} ",
         f"{UUID}/..",
         f"{UUID}?x=1",
         f"{UUID}#",
