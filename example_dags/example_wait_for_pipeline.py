@@ -1,9 +1,9 @@
 """
-Wait until every open opportunity of a pipeline is decided.
+Wait until every open opportunity of a pipeline is decided, in one task.
 
-`list_opportunities` lists the pipeline, `choose_open` takes those that are neither won nor lost, and `wait` runs once
-for each of them. All deferred waits of a triggerer share their requests, so that a thousand cost hardly more than one;
-with `end_from_trigger=True` they end there as well, without returning to a worker. `report` tells what was won.
+`list_opportunities` lists the pipeline, `choose_open` takes the opportunities that are neither won nor lost, and `wait`
+waits in the triggerer until each of them was won or lost: one task and one trigger, also for thousands of
+opportunities. `report` sums up the amounts that were won, by currency.
 """
 
 from __future__ import annotations
@@ -37,13 +37,15 @@ def example_wait_for_pipeline() -> None:
         opportunities = [Opportunity.from_json(payload) for payload in payloads]
         return [opportunity.uuid for opportunity in opportunities if opportunity.forecast_category not in DECIDED]
 
-    wait = OpportunityForecastCategorySensor.partial(
+    wait = OpportunityForecastCategorySensor(
         task_id="wait",
+        opportunity_uuids=choose_open(list_opportunities.output),
+        wait_for="all",
         target_categories=DECIDED,
         deferrable=True,
-        end_from_trigger=True,
+        poke_interval=timedelta(minutes=5),
         timeout=timedelta(days=90),
-    ).expand(opportunity_uuid=choose_open(list_opportunities.output))
+    )
 
     @task
     def report(payloads: list[dict[str, Any]]) -> dict[str, int]:

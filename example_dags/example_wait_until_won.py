@@ -1,12 +1,12 @@
 """
 Wait until an opportunity is won, then act on it.
 
-`retrieve_opportunity` keeps the opportunity as it is today. `wait_until_won` then looks at its forecast
-category every five minutes, for up to 30 days; with `deferrable=True` the triggerer does that, for all waits
-together, and takes no worker. A lost opportunity fails the sensor at once, without retries. `announce` runs
-once the opportunity is won, and compares then and now.
+`retrieve_opportunity` keeps the opportunity as it is today. `wait_until_won` polls its forecast category every five
+minutes, for up to 30 days; with `deferrable=True` the triggerer does that, for all waits together, and no worker slot
+is occupied. If the opportunity is lost, the sensor fails immediately, without retries. `announce` runs once the
+opportunity is won, and compares its category and amount then and now.
 
-Trigger it with the UUID of an opportunity of yours; the default is one that the sandbox
+Trigger it with the UUID of one of your opportunities; the default is one that the sandbox
 (`python -m airflow_provider_chartmogul.sandbox`) always has.
 """
 

@@ -62,6 +62,7 @@ def _map_indexes(task: Any, outcomes: dict[str, list[Outcome]]) -> list[int]:
 def _run_to_its_end(run: DagRun, task_id: str, map_index: int, sandbox: Sandbox) -> Outcome:
     outcome = run.start(task_id, map_index=map_index)
     if outcome.state == "deferred":
-        sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
+        for opportunity in sandbox.opportunities:
+            sandbox.set_opportunity(opportunity["uuid"], forecast_category="won")
         outcome = run.start(task_id, map_index=map_index)
     return outcome
