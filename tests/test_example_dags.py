@@ -5,6 +5,7 @@ import importlib.util
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,11 +145,25 @@ def test_export_opportunities(sandbox: Sandbox, tmp_path: Path) -> None:
     run = run_example("example_export_opportunities", folder=f"file://{tmp_path}")
     result = run.start("export_opportunities").result
     (folder,) = tmp_path.iterdir()
-    assert folder.name in (f"dt={in_days(0)}", f"dt={in_days(-1)}")
+    assert folder.name in (f"dt={in_days(0)}", f"dt={in_days(-1)}")  # before midnight
     path = folder / "opportunities.jsonl.gz"
     assert [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] == sandbox.opportunities
     assert run.start("tell").result == f"3 opportunities in {result['path']}"
     assert result["path"] == f"file://{path}"
+
+
+def test_a_run_that_is_cleared_or_backfilled_writes_a_snapshot_of_its_own() -> None:
+    (dag,) = dags_in(FOLDER / "example_export_opportunities.py")
+    path = dag.get_task("export_opportunities").path
+    long_ago, today = datetime(2030, 1, 31, 3, tzinfo=UTC), datetime(2030, 3, 1, 12, tzinfo=UTC)
+    run = SimpleNamespace(logical_date=None, run_after=long_ago, start_date=long_ago)
+    context = {"params": {"folder": "f"}, "dag_run": run, "ti": SimpleNamespace(start_date=today)}
+    template = dag.get_template_env().from_string(path)
+    assert template.render(context) == "f/dt=2030-03-01/opportunities.jsonl.gz"
+    # In `airflow dags test` of Airflow 2.
+    assert (
+        template.render(context | {"ti": SimpleNamespace(start_date=None)}) == "f/dt=2030-01-31/opportunities.jsonl.gz"
+    )
 
 
 def test_create_opportunity_from_lead(sandbox: Sandbox) -> None:
