@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
+from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 from tests.support.airflow_versions import IS_AIRFLOW_3, needs_watchers
 from tests.support.dag_runs import AssetEvent, run_of
 
@@ -154,11 +155,12 @@ def test_export_opportunities(sandbox: Sandbox, tmp_path: Path) -> None:
 
 def test_a_run_that_is_cleared_or_backfilled_writes_a_snapshot_of_its_own() -> None:
     (dag,) = dags_in(FOLDER / "example_export_opportunities.py")
-    path = dag.get_task("export_opportunities").path
+    task = dag.get_task("export_opportunities")
+    assert isinstance(task, ChartMogulToObjectStorageOperator)
     long_ago, today = datetime(2030, 1, 31, 3, tzinfo=UTC), datetime(2030, 3, 1, 12, tzinfo=UTC)
     run = SimpleNamespace(logical_date=None, run_after=long_ago, start_date=long_ago)
     context = {"params": {"folder": "f"}, "dag_run": run, "ti": SimpleNamespace(start_date=today)}
-    template = dag.get_template_env().from_string(path)
+    template = dag.get_template_env().from_string(str(task.path))
     assert template.render(context) == "f/dt=2030-03-01/opportunities.jsonl.gz"
     # In `airflow dags test` of Airflow 2.
     assert (

@@ -80,8 +80,13 @@ def is_local(path: ObjectStoragePath) -> bool:
 
 
 def local_path(path: ObjectStoragePath) -> Path:
-    """Return a local path, absolute."""
-    return Path(path.path).expanduser().absolute()
+    """Return the path on this machine's own file system."""
+    return Path(path.path)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a local path, absolute; and a URL as it is. ``ObjectStoragePath`` of Airflow 2 puts ``/`` before it."""
+    return text if "://" in (text := str(path)) else str(Path(text).expanduser().absolute())
 
 
 def temporary_name(name: str) -> str:

@@ -72,14 +72,14 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         """Write the file."""
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-        from airflow_provider_chartmogul.transfers._atomic import atomic_open, target_for
+        from airflow_provider_chartmogul.transfers._atomic import absolute, atomic_open, target_for
         from airflow_provider_chartmogul.transfers._lineage import ExportLineage
         from airflow_provider_chartmogul.transfers._prefetch import prefetch
         from airflow_provider_chartmogul.transfers._rows import RowTextHook
 
         with fail_fast_on_permanent_errors():
             self._check()
-            path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(self.path)
+            path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(absolute(self.path))
             target = target_for(path)
             target.check()
             hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
