@@ -97,7 +97,7 @@ def test_categories_in_any_collection_and_order_make_the_same_trigger(targets: A
         ({"opportunity_uuids": EXAMPLE_OPPORTUNITY_UUID.upper()}, {"opportunity_uuids": [EXAMPLE_OPPORTUNITY_UUID]}),
         ({"poll_interval": 5}, {"poll_interval": 5.0}),
     ],
-    ids=str,
+    ids="-".join,  # sets and generators differ between the processes of pytest-xdist
 )
 def test_arguments_are_stored_as_chartmogul_writes_them(kwargs: dict[str, Any], plain: dict[str, Any]) -> None:
     serialized = OpportunityEventTrigger(**kwargs).serialize()[1]
