@@ -77,12 +77,13 @@ def is_dag(block: Block) -> bool:
 
 
 def file_name(block: Block) -> str | None:
-    found = re.match(r"# (\w+\.py)\n", block.text)
+    found = re.match(r"# ((?:\w+/)*\w+\.py)\n", block.text)
     return found[1] if found else None
 
 
 def written(block: Block, folder: Path) -> Path:
     path = folder / (file_name(block) or "example.py")
+    path.parent.mkdir(exist_ok=True)
     path.write_text(block.text.replace("file:///tmp/", f"file://{folder}/"))
     return path
 
@@ -120,7 +121,11 @@ def test_test_suites_pass(page: Path, tmp_path: Path) -> None:
         if block.page == page and file_name(block):
             written(block, tmp_path)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.", "-q"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603  # pytest
+    # As a reader's: without the settings of this Airflow.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    done = subprocess.run(  # noqa: S603  # pytest
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 
