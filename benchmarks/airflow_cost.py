@@ -67,7 +67,7 @@ MARK_OF_A_WORKER = "Secrets backends loaded for worker"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a DAG run cost all components of Airflow, in seconds of computing, and the processes started for tasks."""
+    """CPU seconds of all components of Airflow for a DAG run, processes started for tasks, and requests."""
 
     cpu: float
     workers: int
@@ -157,11 +157,11 @@ class _Measurement:
             if time.monotonic() - moment >= SECONDS_UNTIL_WON:
                 self._sandbox.set_opportunity(uuid, forecast_category="won")
 
-    def _until(self, condition: Any, what: str) -> None:
+    def _until(self, condition: Any, condition_name: str) -> None:
         deadline = time.monotonic() + LONGEST_RUN
         while not condition():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{what}: not after {LONGEST_RUN} s.")
+                raise RuntimeError(f"{condition_name}: not after {LONGEST_RUN} s.")
             self._airflow.check()
             time.sleep(0.5)
 

@@ -1,8 +1,8 @@
 """
-Measure what a DAG file pays for importing this provider, beside other providers.
+Measure the import of this provider in a DAG file, beside other providers.
 
-Each import happens in a new process that has imported what every DAG file imports. Airflow's DAG processor parses each
-file in a new process, every half minute by default, so this is paid about 2,900 times a day and DAG file.
+Each import happens in a new process that has imported Airflow's own names for DAG files. Airflow's DAG processor parses
+each file in a new process, every half minute by default, so this is paid about 2,900 times a day and DAG file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.harness.rounds import interleaved, ratio
 
 COMMAND = "make bench-parse"
 REMARKS = """\
-What remains is spread thinly: some twenty modules are found and read, and Python builds dataclasses, enums and
+The rest is spread thinly: some twenty modules are found and read, and Python builds dataclasses, enums and
 Airflow's operators when they are defined. `requests`, which with `aiohttp` makes up most of the others' imports, is
 imported here when a task runs, and so is all that looks up connections, reads lists and creates."""
 ROUNDS = 5
@@ -37,8 +37,7 @@ MODULES = {
     DBT_CLOUD: [f"airflow.providers.dbt.cloud.{room}.dbt" for room in ("operators", "sensors", "triggers", "hooks")],
     FIVETRAN: [f"fivetran_provider_async.{room}" for room in ("operators", "sensors", "triggers", "hooks")],
 }
-# What is there before a DAG file is parsed: what such a file imports of Airflow, and, since the DAG processor has it
-# already, the base of all triggers.
+# The DAG processor has the base of all triggers before it parses a file.
 PROGRAM = """\
 import importlib, json, sys, time
 from airflow.sdk import DAG, BaseHook, BaseOperator, BaseSensorOperator, task
@@ -52,18 +51,18 @@ print(json.dumps([time.perf_counter() - start, len(sys.modules) - before]))
 
 
 class Import(NamedTuple):
-    """What an import took, in seconds, and how many modules it loaded."""
+    """Seconds and loaded modules of an import."""
 
     seconds: float
     modules: int
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line says, and nothing else
+def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
     """Import each provider in turn."""
     progress("imports ...")
     own_airflow_home()
     measurements = {name: partial(_import, modules) for name, modules in MODULES.items()}
-    interleaved(1, measurements)  # compiles what is not compiled yet
+    interleaved(1, measurements)  # compiles missing bytecode
     imports = interleaved(1 if is_smoke else ROUNDS, measurements)
     seconds = {name: [one.seconds for one in found] for name, found in imports.items()}
     milliseconds = {name: f"{statistics.median(found) * 1000:.1f} ms" for name, found in seconds.items()}
@@ -73,7 +72,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # what the command line s
         for name, found in imports.items()
     ]
     return Answer(
-        title="What a DAG file pays for the import",
+        title="Import in a DAG file",
         body=table(["provider", "import, median", "modules", "this provider's import, of that"], rows),
         remarks=REMARKS,
         readme=[

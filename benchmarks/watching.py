@@ -1,9 +1,9 @@
 """
 Measure the delay from a change to the event of a watcher, beside a program that lists the account and compares.
 
-The program does what a DAG that is scheduled every interval would do, without the time that Airflow needs to start its
-task: read all pages with one requests session, compare, and begin again when the interval is over. Both sides get the
-same account with its limits, the same interval and the same changes. The row "limit" is the least time in which
+The program stands for a DAG that is scheduled every interval, without the time that Airflow needs to start its task: it
+reads all pages with one requests session, compares, and begins again when the interval is over. Both sides get the same
+account with its limits, the same interval and the same changes. The row "limit" is the least time in which
 the account's 40 requests a second let anybody read the list.
 """
 

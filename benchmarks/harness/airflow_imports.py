@@ -1,4 +1,4 @@
-"""What a task's process has imported before the DAG file: what runs it, and what such a file needs anyway."""
+"""Imports of a task's process before it loads the DAG file: the task runner, and names that every DAG file imports."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Job:
 @dataclass(frozen=True)
 class Noticed:
     """
-    The changes that were noticed, and what that cost.
+    The changes that were noticed, and their cost.
 
     :param delays: seconds from change to event
     :param changes: number of changes that were made

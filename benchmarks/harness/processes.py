@@ -16,7 +16,7 @@ _PRELOADED = "benchmarks.harness.airflow_imports"
 
 
 def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function of a module in a new process; return what it returns."""
+    """Call a function of a module in a new process and return its result."""
     own_airflow_home()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_PRELOADED])
@@ -37,7 +37,7 @@ def own_airflow_home() -> tempfile.TemporaryDirectory[str]:
     """Give the processes that this one starts an Airflow that finds nothing and says little."""
     folder = tempfile.TemporaryDirectory(prefix="chartmogul-benchmark-")
     os.environ.update(AIRFLOW_HOME=folder.name, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
-    # Airflow does not compile its modules each time anew.
+    # Compiling Airflow's modules in each process would take longer than the measurement.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return folder
 

@@ -41,7 +41,7 @@ class Answer:
 
     :param title: heading
     :param body: tables and verdicts, Markdown
-    :param remarks: causes of what the tables show
+    :param remarks: causes of the figures
     :param readme: rows for the README
     """
 

@@ -1,4 +1,4 @@
-"""Measurements that take turns, so that what else the machine does hits all alike."""
+"""Measurements that take turns, so that other load on the machine affects all alike."""
 
 from __future__ import annotations
 
