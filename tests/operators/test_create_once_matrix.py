@@ -104,7 +104,7 @@ def test_never_two_and_never_anothers(
         assert own == [outcome.result]
     else:
         assert attribute is None
-        assert has_acted
+        assert has_acted or way == "cleared after success"
         assert isinstance(outcome.error, AirflowFailException)
         assert isinstance(outcome.error.__cause__, ChartMogulAmbiguousCreateError)
         assert f"{own[0]['uuid']} (created {own[0]['created_at']})" in str(outcome.error)
