@@ -24,7 +24,7 @@ from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObj
     start_date=pendulum.datetime(2026, 1, 1),
     catchup=False,
     params={"folder": Param("file:///tmp/chartmogul", type="string", title="Folder to write to")},
-    description="Land all opportunities in object storage, every night.",
+    description="Land all opportunities in object storage, every night",
     tags=["chartmogul"],
     doc_md=__doc__,
 )

@@ -30,7 +30,12 @@ OPPORTUNITIES_WON = Asset(
 )
 
 
-@dag(schedule=[OPPORTUNITIES_WON], tags=["chartmogul"], doc_md=__doc__)
+@dag(
+    schedule=[OPPORTUNITIES_WON],
+    description="Act on opportunities that were won",
+    tags=["chartmogul"],
+    doc_md=__doc__,
+)
 def example_on_opportunity_won() -> None:
     @task
     def opportunity_uuids(triggering_asset_events: Any = None) -> list[str]:

@@ -33,7 +33,12 @@ STAGE_CHANGES = Asset(
 )
 
 
-@dag(schedule=[STAGE_CHANGES], tags=["chartmogul"], doc_md=__doc__)
+@dag(
+    schedule=[STAGE_CHANGES],
+    description="Describe opportunities that moved to another stage",
+    tags=["chartmogul"],
+    doc_md=__doc__,
+)
 def example_on_stage_change() -> None:
     @task
     def describe(triggering_asset_events: Any = None) -> list[str]:

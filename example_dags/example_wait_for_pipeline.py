@@ -23,6 +23,7 @@ DECIDED = (ForecastCategory.WON, ForecastCategory.LOST)
 
 @dag(
     schedule=None,
+    description="Wait until every open opportunity of a pipeline is won or lost",
     params={"pipeline": Param("New Business", type="string", title="Pipeline")},
     tags=["chartmogul"],
     doc_md=__doc__,

@@ -24,6 +24,7 @@ from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastC
 
 @dag(
     schedule=None,
+    description="Wait until an opportunity is won, then act on it",
     params={
         "opportunity_uuid": Param(
             "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",

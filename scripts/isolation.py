@@ -38,7 +38,9 @@ def task_policy(task):
 
 
 def dag_policy(dag):
-    if PAUSE_SCHEDULED and isinstance(dag.schedule, str):
+    # Airflow 2 calls it schedule_interval.
+    schedule = dag.schedule if hasattr(dag, "schedule") else dag.schedule_interval
+    if PAUSE_SCHEDULED and isinstance(schedule, str):
         dag.is_paused_upon_creation = True
     assets = getattr(dag.timetable, "asset_condition", None)
     for asset in getattr(assets, "objects", ()):

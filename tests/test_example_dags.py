@@ -49,6 +49,7 @@ def run_example(name: str, *asset_events: AssetEvent, **conf: Any) -> DagRun:
 def test_each_is_one_documented_dag_that_asks_nobody_anything_when_parsed(path: Path, sandbox: Sandbox) -> None:
     (dag,) = dags_in(path)
     assert dag.dag_id == path.stem
+    assert dag.description
     assert dag.doc_md
     assert len(dag.doc_md) > 200
     assert "chartmogul" in dag.tags
