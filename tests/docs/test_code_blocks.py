@@ -212,7 +212,13 @@ def check_export(arguments: list[str]) -> None:
     (assignment,) = arguments
     name, _, value = assignment.partition("=")
     assert name == "AIRFLOW_CONN_CHARTMOGUL_DEFAULT"
-    check_connection(json.loads(value))
+    if value.startswith("{"):
+        check_connection(json.loads(value))
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_DOCUMENTED", value.replace("<your API key>", "key"))
+        settings = ChartMogulHook("documented").settings
+    assert (settings.api_key, settings.timeout, settings.base_url) == ("key", 30, "https://api.chartmogul.com/v1")
 
 
 def check_airflow(arguments: list[str]) -> None:
