@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, ObjectStoragePath
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError, ChartMogulUnavailableError
@@ -85,6 +87,7 @@ def test_gz_is_compressed_and_the_same_for_the_same_rows(sandbox: Sandbox, tmp_p
         contents.append((tmp_path / name).read_bytes())
         assert result["bytes"] == len(contents[-1])
     assert contents[0] == contents[1]
+    assert contents[0][4:8] == bytes(4)  # no time of writing
     assert gzip.decompress(contents[0]).decode() == as_lines(sandbox.opportunities)
 
 
@@ -265,18 +268,80 @@ def test_a_killed_export_leaves_nothing_under_its_name_and_a_retry_succeeds(acco
     assert rows_of(path) == account.opportunities
 
 
-def test_progress_is_logged(account: Sandbox, tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_chartmogul.transfers.object_storage._SECONDS_BETWEEN_REPORTS", 0)
+FAILING_EXPORT = """
+import os, sys
+from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
+
+def write(writer, page):
+    raise OSError("The disk is full.")
+
+JsonLinesWriter.write = write
+ChartMogulToObjectStorageOperator(task_id="export", path=sys.argv[1]).execute({})
+"""
+
+
+def test_an_export_that_cannot_write_does_not_wait_for_the_page_it_has_requested(
+    account: Sandbox, tmp_path: Path
+) -> None:
+    account.inject_fault(Fault("slow", seconds=0))
+    account.inject_fault(Fault("hang", seconds=10 * PATIENCE))
+    start = time.monotonic()
+    command = [sys.executable, "-c", FAILING_EXPORT, str(tmp_path / "o.jsonl")]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)  # noqa: S603  # a script of our own
+    assert "The disk is full." in done.stderr
+    assert done.returncode == 1
+    assert time.monotonic() - start < PATIENCE
+    assert len(account.requests) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_connection_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no_such_connection"):
+        export(tmp_path / "folder" / "o.jsonl", chartmogul_conn_id="no_such_connection").execute({})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("body", [None, "{}"])
+def test_its_http_session_is_closed(
+    body: str | None, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[requests.Session] = []
+    original = requests.Session.close
+
+    def close(session: requests.Session) -> None:
+        closed.append(session)
+        original(session)
+
+    monkeypatch.setattr(requests.Session, "close", close)
+    if body is not None:
+        sandbox.inject_fault(Fault("body", body=body))
+    with nullcontext() if body is None else pytest.raises(ChartMogulInvalidResponseError):
+        export(tmp_path / "o.jsonl").execute({})
+    assert len(closed) == 1
+
+
+@pytest.mark.usefixtures("account")
+def test_progress_is_logged_every_ten_seconds(tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            self.now += 5
+            return self.now
+
+    monkeypatch.setattr("airflow_provider_chartmogul.transfers.object_storage.time", Clock())
     export(tmp_path / "o.jsonl").execute({})
-    reports = [message for message in logs.messages if message.endswith("rows/s.")]
-    assert [message.partition(" rows,")[0] for message in reports] == [
-        "So far: 1 pages, 200",
-        "So far: 2 pages, 400",
-        "So far: 3 pages, 600",
-        "So far: 4 pages, 800",
-        "So far: 5 pages, 1000",
-        "All: 5 pages, 1000",
+    assert [message for message in logs.messages if message.endswith("rows/s.")] == [
+        "So far: 2 pages, 400 rows, 40 rows/s.",
+        "So far: 4 pages, 800 rows, 40 rows/s.",
+        "All: 5 pages, 1000 rows, 33 rows/s.",
     ]
+
+
+def test_no_address_is_logged(account: Sandbox, tmp_path: Path, logs: Logs) -> None:
+    export(tmp_path / "o.jsonl").execute({})
+    assert "Wrote 1000 rows" in logs.everything
     assert account.opportunities[0]["owner"] not in logs.everything
 
 

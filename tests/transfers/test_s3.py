@@ -51,6 +51,8 @@ def bucket(s3_url: str) -> Any:
     )
     bucket = service.create_bucket(Bucket=BUCKET)
     bucket.objects.delete()
+    for upload in unfinished_uploads(bucket):
+        upload.abort()
     return bucket
 
 
@@ -98,13 +100,13 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
-        self.failing = ""
+        self.failing: set[str] = set()
         original = s3fs.S3FileSystem.call_s3
 
         def call_s3(fs: Any, name: str, *args: Any, **options: Any) -> Any:
             self.names.append(name)
-            if name == self.failing:
-                raise OSError("S3 has a problem.")
+            if name in self.failing:
+                raise OSError(f"S3 has a problem with {name}.")
             return original(fs, name, *args, **options)
 
         monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", call_s3)
@@ -175,14 +177,25 @@ def test_a_failed_upload_leaves_the_old_object_and_no_parts(
     failing: str, bucket: Any, conn_id: str, calls: Calls
 ) -> None:
     bucket.put_object(Key="o.jsonl", Body=b"old")
-    calls.failing = failing
-    with pytest.raises(OSError, match="S3 has a problem"):
+    calls.failing = {failing}
+    with pytest.raises(OSError, match=failing):
         export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
-    calls.failing = ""
     gc.collect()
     assert keys(bucket) == ["o.jsonl"]
     assert content(bucket, "o.jsonl") == b"old"
     assert unfinished_uploads(bucket) == []
+
+
+@pytest.mark.usefixtures("account")
+def test_an_upload_that_cannot_even_be_aborted_fails_with_its_own_error(
+    bucket: Any, conn_id: str, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.failing = {"upload_part"}
+    monkeypatch.setattr(s3fs.S3FileSystem, "abort_mpu", lambda *_: 1 / 0)
+    with pytest.raises(OSError, match="upload_part"):
+        export(f"s3://{conn_id}@{BUCKET}/o.jsonl")
+    gc.collect()
+    assert keys(bucket) == []
 
 
 @pytest.mark.usefixtures("account")

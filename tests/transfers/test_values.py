@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import gzip
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pandas
 import polars
+import pyarrow.parquet
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from hypothesis import given
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
 from airflow_provider_chartmogul.sandbox import Fault
-from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
+from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter, OpportunityParquetWriter
 from airflow_provider_chartmogul.transfers._rows import Row, decode_page
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
@@ -111,6 +114,34 @@ class TestJsonLines:
         assert duckdb.execute(query).fetchall() == expected
         assert polars.read_ndjson(path).select(names).rows() == expected
         assert list(pandas.read_json(path, lines=True)[names].itertuples(index=False, name=None)) == expected
+
+
+def rows(count: int) -> list[Row]:
+    page: list[Row] = decode_page(b'{"entries":[%b]}' % b",".join([b'{"uuid":"x"}'] * count))["entries"]
+    return page
+
+
+def test_a_gzip_file_is_complete_when_its_writer_is_finished() -> None:
+    file = io.BytesIO()
+    writer = JsonLinesWriter(file, compress=True)
+    writer.write(rows(2))
+    writer.finish()
+    assert gzip.decompress(file.getvalue()) == b'{"uuid":"x"}\n' * 2
+    assert not file.closed
+
+
+@pytest.mark.parametrize(
+    ("pages", "groups"), [([19_999, 1, 3], [20_000, 3]), ([20_000, 19_998, 2], [20_000, 20_000]), ([20_001], [20_001])]
+)
+def test_a_row_group_is_written_for_each_20_000_rows(pages: list[int], groups: list[int]) -> None:
+    file = io.BytesIO()
+    writer = OpportunityParquetWriter(file)
+    for count in pages:
+        writer.write(rows(count))
+    writer.finish()
+    parquet = pyarrow.parquet.ParquetFile(file)
+    assert [parquet.metadata.row_group(index).num_rows for index in range(parquet.num_row_groups)] == groups
+    assert [field.name for field in parquet.schema_arrow if not field.nullable] == ["uuid"]
 
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
