@@ -29,7 +29,7 @@ class Fault:
     """
     A fault that a request meets, before its key and the limits are checked.
 
-    :param kind: what happens:
+    :param kind: the effect:
 
         - ``status``: an error response in the API's JSON
         - ``slow``: the normal response, delayed

@@ -217,7 +217,7 @@ class Sandbox:
         """
         Inject a fault into matching requests, after the faults injected before.
 
-        :param fault: what happens, to which requests and how often
+        :param fault: its effect, the matching requests and their number
         :return: the same
         """
         self._faults.add(fault)

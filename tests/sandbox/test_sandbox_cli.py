@@ -27,7 +27,7 @@ TIMEOUT = 60
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Yield the process and what it says at the start."""
+    """Yield the process and its banner."""
     with subprocess.Popen(  # noqa: S603  # our own interpreter
         [*COMMAND, "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -131,6 +131,7 @@ def test_nonsense_is_explained_without_a_traceback(arguments: tuple[str, str]) -
     assert done.returncode == 2
     assert f"{arguments[0]}: " in done.stderr
     assert "Traceback" not in done.stderr
+    assert " _" not in done.stderr  # names of our functions
 
 
 def test_latency_delays_responses_and_pages() -> None:

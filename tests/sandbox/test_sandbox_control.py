@@ -1,4 +1,4 @@
-"""What the user of the sandbox sees and steers from Python."""
+"""The Python API of the sandbox."""
 
 from __future__ import annotations
 
