@@ -10,6 +10,7 @@ from tests.support.docs_pages import PAGES, REPOSITORY, name_of, prose_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+DOCS = REPOSITORY / "docs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -40,5 +41,14 @@ def test_each_page_and_image_is_linked() -> None:
     assert files <= linked
 
 
+def test_the_index_has_each_page_by_its_title() -> None:
+    listed = dict(re.findall(r"^\* \[([^\]]+)\]\(([\w-]+\.md)\)$", (DOCS / "README.md").read_text(), re.MULTILINE))
+    titles = {page.read_text().split("\n", 1)[0].removeprefix("# "): page.name for page in DOCS.glob("*.md")}
+    titles.pop("Documentation")
+    assert listed == titles
+    toctree = re.findall(r"^   ([a-z-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE)
+    assert sorted(toctree) == sorted([*(name.removesuffix(".md") for name in titles.values()), "reference"])
+
+
 def test_the_readme_is_short() -> None:
-    assert len((REPOSITORY / "README.md").read_text().splitlines()) < 200
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) < 150
