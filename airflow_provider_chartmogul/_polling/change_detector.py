@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
-from airflow_provider_chartmogul._polling.engine import Observer
 from airflow_provider_chartmogul._polling.failure_log import FailureLog
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError
@@ -231,46 +230,3 @@ class ChangeDetector(Subscriber):
             return False
         self._saves.on_success()
         return True
-
-
-class Subscription(Observer):
-    """A change detector's place in the polling loop."""
-
-    __slots__ = ("_detector", "_ends", "_missing", "_seen")
-
-    def __init__(self, detector: ChangeDetector, chartmogul_conn_id: str, interval: float) -> None:
-        uuids = None if detector.opportunity_uuids is None else tuple(detector.opportunity_uuids)
-        super().__init__(uuids, chartmogul_conn_id, interval)
-        self._detector = detector
-        self._seen: set[str] = set()
-        self._missing: set[str] = set()
-        self._ends: set[asyncio.Task[None]] = set()
-
-    def see(self, opportunity: dict[str, Any]) -> bool:
-        """Pass an opportunity on."""
-        if isinstance(uuid := opportunity.get("uuid"), str):
-            self._seen.add(uuid)
-        return self._detector.on_opportunity(opportunity)
-
-    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Pass an error on."""
-        return self._detector.on_error(error, opportunity_uuid)
-
-    def end_round(self) -> None:
-        """Pass the end of a round on; an opportunity that two lists lack is deleted."""
-        task = asyncio.get_running_loop().create_task(self._end_round(self._seen))
-        self._ends.add(task)
-        task.add_done_callback(self._ends.discard)
-        self._seen = set()
-
-    async def _end_round(self, seen: set[str]) -> None:
-        missing = set(await self._detector.on_round_end(seen))
-        for uuid in missing & self._missing:
-            error = ChartMogulNotFoundError("deleted", method="GET", path=f"/v1/opportunities/{uuid}", status=404)
-            self._detector.on_error(error, uuid)
-        self._missing = missing
-
-
-def subscribe(detector: ChangeDetector, *, chartmogul_conn_id: str, interval: float) -> Subscription:
-    """Poll for a change detector."""
-    return Subscription(detector, chartmogul_conn_id, interval)

@@ -1,8 +1,8 @@
 """
-One polling loop for all triggers of a process that share an Airflow connection and an interval.
+The polling engine: one for all triggers of a triggerer.
 
-ChartMogul cannot tell anybody that an opportunity changed, its list has no filter for it, and 200 opportunities come
-with one request. So what waits alone costs as many requests as what waits together with 199 others.
+ChartMogul has no push notifications and no filter for changes, so changes must be polled. All waits and watchers on an
+API key share its requests and its pace, whatever their connection ids and intervals.
 """
 
 from __future__ import annotations
@@ -10,330 +10,387 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+import math
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from asgiref.sync import sync_to_async
+
+from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling.list_scan import ListScan
+from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient, run_in_thread
+from airflow_provider_chartmogul._polling.single_looks import SECONDS_UNTIL_CONFIRMED, SingleLooks, Turns, grace_of
+from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import (
+    ChartMogulConfigurationError,
     ChartMogulError,
-    ChartMogulInvalidRequestError,
-    ChartMogulInvalidResponseError,
-    ChartMogulNotFoundError,
+    ChartMogulUnreachableError,
 )
+from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from types import TracebackType
-
-    from airflow_provider_chartmogul.hooks._paging import CursorPaginator
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Set as AbstractSet
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_INTERVAL = 0.1  # seconds; with 0 the loop would never rest
-_LONGEST_GATHERING = 1.0  # seconds in which a new loop waits for others to join, as after a triggerer's restart
-_ASSUMED_REQUESTS_PER_SWEEP = 5  # until a sweep has told
-_ROUNDS_BETWEEN_SWEEPS = 100  # after so many, what the last sweep told is out of date
-_LONGEST_BACKOFF = 60.0  # seconds
-_MOST_DOUBLINGS = 20  # of the backoff; a float has no room for some thousand
-_FAILURES_IN_A_ROUND = 10  # without any success, after which the rest is not tried
-_WAKE_UPS_AT_ONCE = 50  # so that the event loop comes to other things in between
+_SHORTEST_INTERVAL = 0.1  # seconds
+_LONGEST_GATHERING = 1.0  # seconds
+_LONGEST_PAUSE = 60.0  # between two tries to load a connection
+_SECONDS_BETWEEN_RELOADS = 1.0
+_SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_BEFORE_RESTART = 1.0
 
-_polling_loops: dict[tuple[asyncio.AbstractEventLoop, str, float], _PollingLoop] = {}
-_connections: dict[tuple[asyncio.AbstractEventLoop, str], PacedConnection] = {}
+_engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = weakref.WeakKeyDictionary()
 
 
-class Observer(ABC):
+def subscribe(subscriber: Subscriber, *, chartmogul_conn_id: str, interval: float) -> Subscription:
     """
-    What a polling loop tells what it sees; a context manager that joins the loop and leaves it.
+    Poll for a subscriber while the returned context lasts.
 
-    :param opportunity_uuids: the opportunities to look at; None: all of the account
+    :param subscriber: receives the results
     :param chartmogul_conn_id: the Airflow connection to use
-    :param interval: seconds between two looks
+    :param interval: seconds between two polls of an opportunity
     """
+    loop = asyncio.get_running_loop()
+    engine = _engines.get(loop)
+    if engine is None:
+        engine = _engines[loop] = Engine()
+    return Subscription(engine, subscriber, chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
 
-    __slots__ = ("_key", "opportunity_uuids")
 
-    def __init__(self, opportunity_uuids: Sequence[str] | None, chartmogul_conn_id: str, interval: float) -> None:
-        self.opportunity_uuids = opportunity_uuids
-        self._key = (asyncio.get_running_loop(), chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
+async def open_hook(chartmogul_conn_id: str) -> ChartMogulHook:
+    """Return a hook whose Airflow connection is loaded."""
+    hook = ChartMogulHook(chartmogul_conn_id, max_retries=0)
+    # In a thread, since the triggerer's loop may not be blocked; and by asgiref, since Airflow 3 finds its way from the
+    # thread back to that loop only then.
+    await sync_to_async(lambda: hook.settings)()
+    return hook
+
+
+class Subscription:
+    """A subscriber's place in the engine; a context manager."""
+
+    def __init__(self, engine: Engine, subscriber: Subscriber, chartmogul_conn_id: str, interval: float) -> None:
+        self.subscriber = subscriber
+        self.chartmogul_conn_id = chartmogul_conn_id
+        self.interval = interval
+        self.opportunity_uuids = None if subscriber.opportunity_uuids is None else set(subscriber.opportunity_uuids)
+        self.next_round_end = -math.inf
+        self._engine = engine
+        self._round_end: asyncio.Task[None] | None = None
+        self._has_reported = False
 
     def __enter__(self) -> Self:
-        if self._key not in _polling_loops:
-            _polling_loops[self._key] = _PollingLoop(*self._key)
-        _polling_loops[self._key].join(self)
+        self._engine.join(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        _polling_loops[self._key].leave(self)
+    def __exit__(self, *_: object) -> None:
+        self._engine.leave(self)
+        if self._round_end:
+            self._round_end.cancel()
 
-    @abstractmethod
-    def see(self, opportunity: dict[str, Any]) -> bool:
-        """Take a look at an opportunity; return whether that wakes somebody up."""
+    @property
+    def has_rounds(self) -> bool:
+        """Whether it polls chosen opportunities, and handles the ends of rounds."""
+        handles = type(self.subscriber).on_round_end is not Subscriber.on_round_end
+        return handles and self.opportunity_uuids is not None
 
-    @abstractmethod
-    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """
-        Hear of an error; return whether that wakes somebody up.
+    def discard(self, opportunity_uuid: str) -> None:
+        """Stop polling one of the subscriber's opportunities."""
+        if self.opportunity_uuids and opportunity_uuid in self.opportunity_uuids:
+            self.opportunity_uuids.discard(opportunity_uuid)
+            self._engine.discard(self, opportunity_uuid)
 
-        :param opportunity_uuid: the opportunity that could not be looked at; None: none could
-        """
-
-    def end_round(self) -> None:  # noqa: B027  # a wait for one opportunity has nothing to end
-        """Hear that everything was looked at."""
-
-
-class Waiter(Observer):
-    """
-    One wait for news of an opportunity.
-
-    :param opportunity_uuid: the opportunity's UUID
-    :param chartmogul_conn_id: the Airflow connection to use
-    :param interval: seconds between two looks at the opportunity
-    """
-
-    __slots__ = ("_category", "_has_looked", "_in_trouble", "_news")
-
-    def __init__(self, opportunity_uuid: str, *, chartmogul_conn_id: str, interval: float) -> None:
-        super().__init__((opportunity_uuid,), chartmogul_conn_id, interval)
-        self._news: asyncio.Future[dict[str, Any] | Exception] = asyncio.get_running_loop().create_future()
-        self._category: str | None = None
-        self._has_looked = False
-        self._in_trouble = False
-
-    async def news(self) -> dict[str, Any] | Exception:
-        """
-        Return what the loop saw when there is something to tell; of what came meanwhile only the latest.
-
-        :return: the opportunity's JSON: at the first look, after its forecast category changed, and after the end of
-            an error; or an error: a transient one when it begins, a permanent one, after which no news come
-        """
-        await self._news
-        # Not what was awaited: newer news have a future of their own.
-        news = self._news.result()
-        self._news = asyncio.get_running_loop().create_future()
-        return news
-
-    def see(self, opportunity: dict[str, Any]) -> bool:
-        """Tell of the opportunity unless it looks as it did before."""
-        category = opportunity.get("forecast_category")
-        if self._has_looked and category == self._category and not self._in_trouble:
-            return False
-        self._has_looked, self._category, self._in_trouble = True, category, False
-        self._tell(opportunity)
-        return True
+    def tell(self, opportunity: dict[str, Any]) -> bool:
+        """Pass an opportunity on; return whether a task was woken."""
+        try:
+            return self.subscriber.on_opportunity(opportunity)
+        except Exception as defect:  # noqa: BLE001  # of one subscriber, which must not end the others
+            return self._report(defect)
 
     def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Tell of the error unless it is one more of the same trouble."""
-        if self._in_trouble and isinstance(error, ChartMogulError) and error.transient:
-            return False
-        self._in_trouble = True
-        self._tell(error)
-        return True
+        """Pass an error on; return whether a task was woken."""
+        try:
+            return self.subscriber.on_error(error, opportunity_uuid)
+        except Exception as defect:  # noqa: BLE001  # likewise
+            return self._report(defect)
 
-    def _tell(self, news: dict[str, Any] | Exception) -> None:
-        if self._news.done():
-            self._news = asyncio.get_running_loop().create_future()
-        self._news.set_result(news)
+    def end_round(self, listed: AbstractSet[str] | None, looks: SingleLooks) -> None:
+        """Let the subscriber end a round, unless it is still busy with the one before."""
+
+        async def end_round() -> None:
+            try:
+                missing = await self.subscriber.on_round_end(listed)
+            except Exception as defect:  # noqa: BLE001  # likewise
+                self._report(defect)
+            else:
+                if missing and listed is not None:
+                    looks.seek(self, [uuid for uuid in missing if uuid not in listed])
+
+        if self._round_end is None or self._round_end.done():
+            self._round_end = asyncio.create_task(end_round())
+
+    def _report(self, defect: Exception) -> bool:
+        if not self._has_reported:
+            self._has_reported = True
+            subject = f"{self.subscriber.name} on connection {self.chartmogul_conn_id}"
+            log.error("Unexpected error in %s; it is not reported again.", subject, exc_info=defect)
+        return False
 
 
-class _PollingLoop:
-    """The polling loop. It runs as long as somebody observes."""
+class _Account:
+    """The polling under one API key: its waits, its watchers, and the tasks that send their requests."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, chartmogul_conn_id: str, interval: float) -> None:
-        self._key = (loop, chartmogul_conn_id, interval)
-        self._interval = interval
-        self._observers_by_uuid: dict[str, list[Observer]] = {}
-        self._observers_of_all: list[Observer] = []
-        self._wake_ups = 0
-        self._requests_per_sweep = _ASSUMED_REQUESTS_PER_SWEEP
-        self._pages_of_list = 0
-        self._rounds_since_sweep = 0
-        connection = _connections.get((loop, chartmogul_conn_id)) or PacedConnection(chartmogul_conn_id)
-        _connections[loop, chartmogul_conn_id] = connection
-        connection.users += 1
-        self._connection = connection
-        self._task = self._start()
+    def __init__(self, engine: Engine, key: tuple[str, str], client: RateLimitedClient) -> None:
+        self.key = key
+        self.client = client
+        self.sources: set[_Source] = set()
+        self._engine = engine
+        self._reloaded = -math.inf
+        self._reloading: asyncio.Task[None] | None = None
+        self.looks = SingleLooks(client, self._reload)
+        self._scan = ListScan(client, self.looks, self._label, self._reload)
+        workers = [*self.looks.workers, *self._scan.workers, self._supervise]
+        self._tasks = [start(_keep_running(worker)) for worker in workers]
 
-    def join(self, observer: Observer) -> None:
-        if observer.opportunity_uuids is None:
-            self._observers_of_all.append(observer)
-            return
-        for uuid in observer.opportunity_uuids:
-            self._observers_by_uuid.setdefault(uuid, []).append(observer)
+    def add(self, subscription: Subscription) -> None:
+        if subscription.opportunity_uuids is None:
+            self._scan.add(subscription)
+        # Not immediately: others may subscribe too, as after a triggerer's restart.
+        due = asyncio.get_running_loop().time() + min(_LONGEST_GATHERING, subscription.interval / 10)
+        for uuid in subscription.opportunity_uuids or ():
+            is_on_page = self._scan.locate(uuid, due)
+            self.looks.add(subscription, uuid, due + grace_of(subscription.interval) * is_on_page)
 
-    def leave(self, observer: Observer) -> None:
-        if observer.opportunity_uuids is None:
-            self._observers_of_all.remove(observer)
-        for uuid in observer.opportunity_uuids or ():
-            self._observers_by_uuid[uuid].remove(observer)
-            if not self._observers_by_uuid[uuid]:
-                del self._observers_by_uuid[uuid]
-        if not self._observers_by_uuid and not self._observers_of_all:
-            self._close()
+    def remove(self, subscription: Subscription) -> None:
+        if subscription.opportunity_uuids is None:
+            self._scan.remove(subscription)
+            self.looks.stop_seeking(subscription)
+        for uuid in subscription.opportunity_uuids or ():
+            self.discard(subscription, uuid)
 
-    def _start(self) -> asyncio.Task[None]:
-        # In a context of its own: in the first observer's, all that the loop logs would go to that one's task log.
-        task = self._key[0].create_task(self._run(), context=contextvars.Context())
-        task.add_done_callback(self._start_again)
-        return task
+    def discard(self, subscription: Subscription, uuid: str) -> None:
+        self.looks.remove(subscription, uuid)
+        if uuid not in self.looks.targets:
+            self._scan.forget(uuid)
 
-    def _start_again(self, ended: asyncio.Task[None]) -> None:
-        """Go on after what no handler of exceptions sees; those who wait would wait in vain."""
-        error = None if ended.cancelled() else ended.exception()
-        if error and _polling_loops.get(self._key) is self:
-            log.error("The polling loop ended, and begins anew.", exc_info=error)
-            self._task = self._start()
+    def close(self) -> None:
+        for task in (*self._tasks, *self._scan.tasks):
+            task.cancel()
+        self.client.close()
 
-    def _close(self) -> None:
-        self._task.cancel()
-        del _polling_loops[self._key]
-        self._connection.users -= 1
-        if not self._connection.users:
-            self._connection.close()
-            del _connections[self._key[:2]]
+    def _label(self) -> str:
+        ids = ", ".join(sorted(source.conn_id for source in self.sources))
+        watchers = ", ".join(sorted({subscription.subscriber.name for subscription in self._scan.subscriptions}))
+        return f"Connection {ids}{watchers and f' (watchers: {watchers})'}"
 
-    def _observers(self) -> list[Observer]:
-        return [
-            *self._observers_of_all,
-            *{observer for observers in self._observers_by_uuid.values() for observer in observers},
-        ]
+    async def _reload(self) -> None:
+        """Load the connections again, for whoever reads about an error may correct them."""
+        now = asyncio.get_running_loop().time()
+        if now - self._reloaded >= _SECONDS_BETWEEN_RELOADS:
+            self._reloaded = now
+            # In a task of the engine, since it may close this account and so cancel the caller.
+            self._reloading = start(self._engine.reload(tuple(self.sources)))
+        if self._reloading:
+            await asyncio.shield(self._reloading)
 
-    async def _run(self) -> None:
-        await asyncio.sleep(min(_LONGEST_GATHERING, self._interval / 10))
+    async def _supervise(self) -> None:
+        """Report outages, end the rounds of watchers of chosen opportunities, and send metrics."""
         clock = asyncio.get_running_loop().time
-        start = clock()
+        outage = None
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
+            now, error = clock(), self.client.outage
+            subscriptions = [subscription for source in self.sources for subscription in source.subscriptions]
+            if error and outage is None:
+                outage = now
+                log.warning("%s: nothing works, and little is tried until something does. %s", self._label(), error)
+                turns = Turns()
+                for subscription in subscriptions:
+                    await turns.next(has_woken=subscription.fail(error, None))
+            elif outage is not None and not error:
+                log.info("%s works again after %.0f s.", self._label(), now - outage)
+                outage = None
+            metrics.gauge("waits", len(self.looks.targets), **self.client.tags)
+            metrics.gauge("subscribers", len(subscriptions), **self.client.tags)
+            if error:
+                await self._reload()
+                continue
+            for subscription in subscriptions:
+                if subscription.has_rounds and now >= subscription.next_round_end:
+                    subscription.next_round_end = now + subscription.interval
+                    subscription.end_round(None, self.looks)
+
+
+class _Source:
+    """An Airflow connection, and the subscriptions on it."""
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.subscriptions: dict[Subscription, None] = {}
+        self.account: _Account | None = None
+        self.connecting: asyncio.Task[None] | None = None
+
+
+class Engine:
+    """
+    Polls for all subscriptions of an event loop.
+
+    :param open_hook: loads an Airflow connection
+    :param run: calls a function in a thread
+    """
+
+    def __init__(
+        self,
+        open_hook: Callable[[str], Awaitable[ChartMogulHook]] = open_hook,
+        run: Callable[..., Awaitable[Any]] = run_in_thread,
+    ) -> None:
+        self._open_hook = open_hook
+        self._run = run
+        self._sources: dict[str, _Source] = {}
+        self._accounts: dict[tuple[str, str], _Account] = {}
+        # Kept when nobody polls: the account's other clients are still there.
+        self._rate_limits: dict[tuple[str, str], RateLimit] = {}
+        self._found: set[str] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is subscribed."""
+        return not self._sources and not self._accounts
+
+    def join(self, subscription: Subscription) -> None:
+        """Begin to poll for a subscription."""
+        conn_id = subscription.chartmogul_conn_id
+        source = self._sources.get(conn_id)
+        if source is None:
+            source = self._sources[conn_id] = _Source(conn_id)
+            source.connecting = start(_keep_running(lambda: self._connect(source), is_endless=False))
+        source.subscriptions[subscription] = None
+        if source.account:
+            source.account.add(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Poll no longer for a subscription; the last one ends all tasks and connections."""
+        source = self._sources[subscription.chartmogul_conn_id]
+        del source.subscriptions[subscription]
+        if source.account:
+            source.account.remove(subscription)
+        if not source.subscriptions:
+            del self._sources[source.conn_id]
+            if source.connecting:
+                source.connecting.cancel()
+            self._detach(source)
+
+    def discard(self, subscription: Subscription, opportunity_uuid: str) -> None:
+        """Poll an opportunity no longer for a subscription."""
+        if account := self._sources[subscription.chartmogul_conn_id].account:
+            account.discard(subscription, opportunity_uuid)
+
+    async def reload(self, sources: Sequence[_Source]) -> None:
+        """Load Airflow connections again; keep to their settings if that fails."""
+        for source in sources:
+            try:
+                hook = await self._load(source.conn_id)
+            except ChartMogulError as error:
+                log.info("The connection is used as it was. %s", error)
+            else:
+                await self._assign(source, hook)
+
+    async def _connect(self, source: _Source) -> None:
         failures = 0
         while True:
             try:
-                await self._look()
-            except Exception as error:
-                failures += 1
-                if isinstance(error, ChartMogulError):
-                    log.warning("%s", error)
-                else:
-                    log.exception("Unexpected error in the polling loop; the waits that it serves end.")
-                await self._fail(self._observers(), error)
-                self._connection.distrust()
-                await asyncio.sleep(self._pause_after(error, failures))
-            else:
-                failures = 0
-                # Counted from the start, so that slow rounds neither shift the beat nor are made up for.
-                await asyncio.sleep(self._interval - (clock() - start) % self._interval)
-
-    def _pause_after(self, error: Exception, failures: int) -> float:
-        if not isinstance(error, ChartMogulError) or not error.transient:
-            return self._interval
-        pause = max(2.0 ** min(failures, _MOST_DOUBLINGS), error.retry_after or 0)
-        return min(pause, max(self._interval, _LONGEST_BACKOFF))
-
-    async def _look(self) -> None:
-        """Look at all that is observed, in as few requests as are known to do it."""
-        observers = self._observers()
-        wanted = set(self._observers_by_uuid)
-        if self._observers_of_all or len(wanted) > self._requests_per_sweep:
-            wanted = await self._sweep(wanted)
-            self._rounds_since_sweep = 0
-        else:
-            self._rounds_since_sweep += 1
-            if self._rounds_since_sweep == _ROUNDS_BETWEEN_SWEEPS:
-                self._requests_per_sweep = _ASSUMED_REQUESTS_PER_SWEEP
-        await self._look_singly(wanted)
-        for observer in observers:
-            observer.end_round()
-
-    async def _sweep(self, wanted: set[str]) -> set[str]:
-        """Read the list, until all wanted ones were seen or to its end; return those that were not seen."""
-        pages = self._connection.hook.pages("opportunities")
-        unseen = set(wanted)
-        read = 0
-        while True:
-            read += 1
-            for opportunity in await self._next_page(pages):
-                uuid = opportunity.get("uuid", "")
-                unseen.discard(uuid)
-                await self._see([*self._observers_of_all, *self._observers_by_uuid.get(uuid, ())], opportunity)
-            if pages.is_finished:
-                self._requests_per_sweep = self._pages_of_list = read
-                return unseen
-            if not self._observers_of_all and len(unseen) <= max(0, self._pages_of_list - read):
-                # What is left is found singly in no more requests than the other pages would take.
-                self._requests_per_sweep = read + len(unseen)
-                return unseen
-            if read == len(wanted) and not self._observers_of_all:
-                # The list is longer than all of them looked at singly; not tried again until they are many more.
-                self._requests_per_sweep = 2 * len(wanted)
-                return unseen
-
-    async def _next_page(self, pages: CursorPaginator) -> list[dict[str, Any]]:
-        try:
-            return await self._connection.call(next, pages)
-        except ChartMogulInvalidRequestError as error:
-            # Such as a cursor that ChartMogul no longer knows: none of those who wait is to blame.
-            raise ChartMogulInvalidResponseError(
-                f"a page of the list was refused: {error.message}",
-                method=error.method,
-                path=error.path,
-                status=error.status,
-            ) from error
-
-    async def _look_singly(self, uuids: set[str]) -> None:
-        outcome = _Outcome()
-        remaining = iter(uuids)
-        await self._connection.connect()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(len(uuids), self._connection.concurrency)):
-                    group.create_task(self._work_through(remaining, outcome))
-        except ExceptionGroup as group_of_errors:
-            raise group_of_errors.exceptions[0] from None
-        if outcome.error and not outcome.successes:
-            raise outcome.error
-
-    async def _work_through(self, uuids: Iterator[str], outcome: _Outcome) -> None:
-        hook = self._connection.hook
-        for uuid in uuids:
-            try:
-                # One that has to be asked for again and again is not to keep the others waiting.
-                opportunity = await self._connection.call(hook.retrieve_opportunity, uuid, patience=self._interval)
-            except (ChartMogulNotFoundError, ChartMogulInvalidRequestError) as error:
-                outcome.successes += 1
-                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
+                hook = await self._load(source.conn_id)
             except ChartMogulError as error:
-                outcome.failures += 1
-                outcome.error = error
-                if not error.transient or (outcome.failures == _FAILURES_IN_A_ROUND and not outcome.successes):
-                    raise
-                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
-            except Exception as error:
-                log.exception("Unexpected error at opportunity %s; the waits for it end.", uuid)
-                await self._fail(self._observers_by_uuid.get(uuid, ()), error, uuid)
+                failures += 1
+                if failures == 1:
+                    log.warning("Connection %s: %s", source.conn_id, error)
+                is_confirmed = failures > 1 and not error.transient
+                turns = Turns()
+                for subscription in tuple(source.subscriptions):
+                    for uuid in subscription.opportunity_uuids or (None,) if is_confirmed else (None,):
+                        await turns.next(has_woken=subscription.fail(error, uuid))
+                shortest = min((subscription.interval for subscription in source.subscriptions), default=math.inf)
+                longest = _LONGEST_PAUSE if error.transient or is_confirmed else SECONDS_UNTIL_CONFIRMED
+                await asyncio.sleep(min(shortest, 2.0 ** min(failures, 10) if error.transient else longest, longest))
             else:
-                outcome.successes += 1
-                await self._see(self._observers_by_uuid.get(uuid, ()), opportunity)
+                if failures:
+                    log.info("Connection %s is loaded, after %d failures.", source.conn_id, failures)
+                await self._assign(source, hook)
+                return
 
-    async def _see(self, observers: Iterable[Observer], opportunity: dict[str, Any]) -> None:
-        for observer in tuple(observers):
-            if observer.see(opportunity):
-                await self._let_others_run()
+    async def _load(self, conn_id: str) -> ChartMogulHook:
+        try:
+            hook = await self._open_hook(conn_id)
+        except ChartMogulError:
+            raise
+        except AirflowNotFoundException as error:
+            # Airflow 3 reports a secrets backend that is down in the same words (apache/airflow#71307).
+            if conn_id not in self._found:
+                raise ChartMogulConfigurationError(str(error)) from None
+            raise ChartMogulUnreachableError(f"Airflow lost the connection {conn_id!r}: {error}") from None
+        except Exception as error:
+            message = f"Airflow could not load the connection {conn_id!r}: {error}"
+            raise ChartMogulUnreachableError(message) from error
+        self._found.add(conn_id)
+        return hook
 
-    async def _fail(self, observers: Iterable[Observer], error: Exception, uuid: str | None = None) -> None:
-        for observer in tuple(observers):
-            if observer.fail(error, uuid):
-                await self._let_others_run()
+    async def _assign(self, source: _Source, hook: ChartMogulHook) -> None:
+        """Poll for a connection's subscriptions under the API key that it has now."""
+        settings = hook.settings
+        key = (settings.base_url, settings.api_key)
+        if source.conn_id not in self._sources or (source.account and source.account.key == key):
+            if source.account and source.account.client.hook.settings != settings:
+                source.account.client.hook, hook = hook, source.account.client.hook
+            hook.close()
+            return
+        subscriptions = tuple(source.subscriptions)
+        self._detach(source)
+        account = self._accounts.get(key)
+        if account:
+            hook.close()
+        else:
+            rate_limit = self._rate_limits.get(key)
+            if rate_limit is None or rate_limit.limit != settings.max_requests_per_second:
+                rate_limit = self._rate_limits[key] = RateLimit(settings.max_requests_per_second)
+            account = self._accounts[key] = _Account(self, key, RateLimitedClient(hook, rate_limit, self._run))
+        source.account = account
+        account.sources.add(source)
+        turns = Turns()
+        for subscription in subscriptions:
+            if subscription in source.subscriptions:
+                account.add(subscription)
+            await turns.next(has_woken=False)
 
-    async def _let_others_run(self) -> None:
-        self._wake_ups += 1
-        if self._wake_ups % _WAKE_UPS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    def _detach(self, source: _Source) -> None:
+        account, source.account = source.account, None
+        if account:
+            for subscription in source.subscriptions:
+                account.remove(subscription)
+            account.sources.discard(source)
+            if not account.sources:
+                del self._accounts[account.key]
+                account.close()
 
 
-@dataclass
-class _Outcome:
-    """How the single looks of a round went. An opportunity that is gone counts as seen."""
+def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task in a context of its own; in a trigger's, it would log to the log of that trigger's task."""
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
-    successes: int = 0
-    failures: int = 0
-    error: ChartMogulError | None = None
+
+async def _keep_running(worker: Callable[[], Awaitable[None]], *, is_endless: bool = True) -> None:
+    """Start a worker again if it ends unexpectedly, so that no subscriber hangs."""
+    while True:
+        try:
+            await worker()
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # such as Airflow's DeadlockImminentError
+            log.exception("The polling engine met an unexpected error and goes on.")
+        else:
+            if not is_endless:
+                return
+        await asyncio.sleep(_SECONDS_BEFORE_RESTART)

@@ -1,133 +1,201 @@
-"""Requests from an event loop over one Airflow connection, at a pace that leaves the account usable for others."""
+"""Requests from an event loop: in threads, at the pace of an API key, with retries."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
-from asgiref.sync import sync_to_async
-
+from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
-    ChartMogulConfigurationError,
     ChartMogulError,
+    ChartMogulPermissionError,
+    ChartMogulRateLimitError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay, retry_after_exceeds_cap
-from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay, is_retried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-log = logging.getLogger(__name__)
+    from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 _Result = TypeVar("_Result")
-_MAX_RETRIES = 3
+
+KEY_ERRORS = (ChartMogulAuthenticationError, ChartMogulPermissionError)
+_GRACE = 1.0  # seconds in which the hook itself may raise that a request took too long
+_FAILURES_UNTIL_OUTAGE = 5  # in a row
+_SECONDS_BETWEEN_CHECKS = 1.0
 
 
-class PacedConnection:
+class Answer(NamedTuple, Generic[_Result]):
     """
-    Call a hook's methods in threads, no more at once and no faster than the Airflow connection's extra says.
+    The result of a request.
 
-    The Airflow connection is looked up at the first call, again when ChartMogul rejects the API key, so that a rotated
-    key is picked up, and again after :meth:`distrust`.
-
-    :param chartmogul_conn_id: the Airflow connection to use
+    :param value: the result
+    :param sent: time of the event loop's clock at which the request was sent
     """
 
-    def __init__(self, chartmogul_conn_id: str) -> None:
-        self.hook = ChartMogulHook(chartmogul_conn_id, max_retries=0)
-        self.users = 0
-        self.concurrency = 1
-        self._seconds_per_request = 0.0
-        self._next_start = 0.0
+    value: _Result
+    sent: float
+
+
+class RateLimitedClient:
+    """
+    Call a hook's methods in threads, no more of them and no faster than the Airflow connection's extra says.
+
+    After a few failures in a row there is an outage: until a request succeeds, they are sent one by one, less and less
+    often.
+
+    :param hook: a hook that does not retry
+    :param rate_limit: the pace of the hook's API key
+    :param run: calls a function in a thread
+    """
+
+    def __init__(
+        self, hook: ChartMogulHook, rate_limit: RateLimit, run: Callable[..., Awaitable[Any]] | None = None
+    ) -> None:
+        self.hook = hook
+        self.concurrency = hook.settings.max_concurrent_requests
+        self.requests_per_second = hook.settings.max_requests_per_second
+        self.last_success = -math.inf
+        self._rate_limit = rate_limit
+        self._run = run or run_in_thread
+        self._slots = asyncio.Semaphore(self.concurrency)
         self._turn = asyncio.Lock()
-        self._executor: ThreadPoolExecutor | None = None
-        self._under_way = asyncio.Semaphore()
-        self._lookups = 0
-        self._distrusted_lookups = 0
-        self._lookup_lock = asyncio.Lock()
+        self._failures = 0
+        self._last_error: ChartMogulError | None = None
+        self._is_healthy = asyncio.Event()
+        self._is_healthy.set()
+        self._next_probe = -math.inf
 
-    async def call(self, function: Callable[..., _Result], *args: Any, patience: float = math.inf) -> _Result:
+    @property
+    def outage(self) -> ChartMogulError | None:
+        """The last error, if nothing but an occasional probe is sent."""
+        return None if self._is_healthy.is_set() else self._last_error
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """The labels of metrics."""
+        return {"conn_id": self.hook.chartmogul_conn_id}
+
+    async def call(
+        self,
+        function: Callable[[ChartMogulHook], _Result],
+        *,
+        patience: float = math.inf,
+        max_retries: int | None = None,
+    ) -> Answer[_Result]:
         """
-        Call a function that sends one request through :attr:`hook`, and again after a transient error.
+        Call a function that sends one request through the hook it is given.
 
-        :param patience: seconds after which it is not called again
-        :raises ChartMogulError: if that did not help, or the error is permanent
+        :param patience: seconds after which a failed request is not sent again
+        :param max_retries: how often it is sent again at most; None: as the connection says
+        :raises ChartMogulError: the last error, if that did not help
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + patience
-        retry = 0
-        has_looked_up_anew = False
-        while True:
-            await self.connect()
-            lookup = self._lookups
+        most = self.hook.settings.max_retries if max_retries is None else max_retries
+        for retry in itertools.count():
             try:
-                return await self._call_once(function, *args)
-            except ChartMogulAuthenticationError:
-                if has_looked_up_anew:
-                    raise
-                has_looked_up_anew = True
-                await self._look_up(known=lookup)
+                return await self._send(function)
             except ChartMogulError as error:
-                wait = backoff_delay(retry, error.retry_after)
-                if error.retry_after is not None:
-                    # It is the account that sent too much, not this request.
-                    self._next_start = max(self._next_start, clock() + min(wait, LONGEST_BACKOFF))
-                is_last = retry == _MAX_RETRIES or clock() + wait > deadline
-                if not error.transient or is_last or retry_after_exceeds_cap(error):
+                delay = backoff_delay(retry, error.retry_after)
+                if retry >= most or not is_retried("GET", error) or clock() + delay > deadline:
                     raise
-                retry += 1
-                log.info("%s Trying again in %.1f s (retry %d of %d).", error.summary, wait, retry, _MAX_RETRIES)
-                if error.retry_after is None:
-                    await asyncio.sleep(wait)
-
-    async def connect(self) -> None:
-        """Look the Airflow connection up unless that was done before, and is trusted."""
-        await self._look_up(known=self._distrusted_lookups)
-
-    def distrust(self) -> None:
-        """Look the Airflow connection up again before the next request: whoever sees an error may correct it."""
-        self._distrusted_lookups = self._lookups
+                is_paced = error.retry_after is not None
+            # A pause that ChartMogul asked for is kept by the rate limit, for all requests.
+            if not is_paced:
+                await asyncio.sleep(delay)
+        raise AssertionError
 
     def close(self) -> None:
-        """Close the session and let the threads end."""
-        if self._executor:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        """Close the session. Requests in flight end by themselves, and keep no process from exiting."""
         self.hook.close()
 
-    async def _look_up(self, *, known: int) -> None:
-        """Look the Airflow connection up unless it was done more often than the caller knows of."""
-        async with self._lookup_lock:
-            if self._lookups > known:
-                return
+    async def _send(self, function: Callable[[ChartMogulHook], _Result]) -> Answer[_Result]:
+        clock = asyncio.get_running_loop().time
+        hook = self.hook
+        async with self._slots:
+            await self._wait_for_turn()
+            sent = clock()
+            error: ChartMogulError | None = None
             try:
-                # In a thread, since the triggerer's loop may not be blocked; and by asgiref, since Airflow 3 finds
-                # its way from the thread back to that loop only then.
-                settings = await sync_to_async(self.hook.reconnect)()
-            except ChartMogulConfigurationError:
-                raise
-            except AirflowNotFoundException as error:
-                raise ChartMogulConfigurationError(str(error)) from None
-            except Exception as error:
-                message = f"Airflow could not look up the connection {self.hook.chartmogul_conn_id!r}: {error}"
-                raise ChartMogulUnreachableError(message) from error
-            self._lookups += 1
-            if self._executor is None:
-                self.concurrency = settings.max_concurrent_requests
-                self._seconds_per_request = 1 / settings.max_requests_per_second
-                self._under_way = asyncio.Semaphore(self.concurrency)
-                self._executor = ThreadPoolExecutor(self.concurrency, thread_name_prefix="chartmogul")
+                async with asyncio.timeout(hook.settings.timeout + _GRACE):
+                    value = await self._run(function, hook)
+            except TimeoutError:
+                message = f"no complete answer from {hook.host} within {hook.settings.timeout:g} s"
+                error = ChartMogulUnreachableError(message)
+            except ChartMogulError as raised:
+                error = raised
+        self._take_note(error, clock())
+        if error:
+            raise error
+        return Answer(value, sent)
 
-    async def _call_once(self, function: Callable[..., _Result], *args: Any) -> _Result:
-        loop = asyncio.get_running_loop()
-        async with self._under_way:
-            async with self._turn:
-                while (wait := self._next_start - loop.time()) > 0:
-                    await asyncio.sleep(wait)
-                self._next_start = loop.time() + self._seconds_per_request
-            return await loop.run_in_executor(self._executor, function, *args)
+    async def _wait_for_turn(self) -> None:
+        clock = asyncio.get_running_loop().time
+        # One at a time, so that a pause is kept by all requests but those in flight.
+        async with self._turn:
+            while self.outage and (wait := self._next_probe - clock()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(wait, _SECONDS_BETWEEN_CHECKS)):
+                        await self._is_healthy.wait()
+            await asyncio.sleep(self._rate_limit.reserve(clock()))
+            while pause := self._rate_limit.pause_left(clock()):
+                metrics.count("rate_limit_pauses", **self.tags)
+                await asyncio.sleep(pause)
+            if self.outage:
+                self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
+
+    def _take_note(self, error: ChartMogulError | None, now: float) -> None:
+        status = 200 if error is None else error.status or type(error).__name__
+        metrics.count("requests", **self.tags, status=status)
+        if isinstance(error, ChartMogulRateLimitError):
+            self._rate_limit.on_rate_limited(now, error.retry_after)
+        elif error is None or not (error.transient or isinstance(error, KEY_ERRORS)):
+            self._failures, self.last_success = 0, now
+            self._is_healthy.set()
+        else:
+            self._failures, self._last_error = self._failures + 1, error
+            if error.retry_after is not None:
+                self._rate_limit.on_rate_limited(now, error.retry_after)
+            if self._failures >= _FAILURES_UNTIL_OUTAGE:
+                self._is_healthy.clear()
+                exponent = min(self._failures - _FAILURES_UNTIL_OUTAGE, 10)
+                self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)
+
+
+async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result:
+    """
+    Call a function in a daemon thread of its own.
+
+    Neither an executor nor a thread that is no daemon lets the process exit while a server withholds its answer.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Result] = loop.create_future()
+
+    def settle(result: _Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)  # type: ignore[arg-type]  # it is there if there is no error
+        else:
+            future.set_exception(error)
+
+    def call() -> None:
+        result, error = None, None
+        try:
+            result = function(*args)
+        except BaseException as raised:  # noqa: BLE001  # it is raised in the event loop
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=call, name="chartmogul_request", daemon=True).start()
+    return await future

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_chartmogul._polling.engine import Observer
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 
@@ -91,32 +90,3 @@ class Waiter(Subscriber):
         self._events.append(event)
         self._has_events.set()
         return True
-
-
-class Subscription(Observer):
-    """A waiter's place in the polling loop."""
-
-    __slots__ = ("_waiter",)
-
-    def __init__(self, waiter: Waiter, chartmogul_conn_id: str, interval: float) -> None:
-        super().__init__(tuple(waiter.opportunity_uuids), chartmogul_conn_id, interval)
-        self._waiter = waiter
-
-    def see(self, opportunity: dict[str, Any]) -> bool:
-        """Pass an opportunity on."""
-        return self._waiter.on_opportunity(opportunity)
-
-    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Pass an error on; a permanent one of the connection concerns each opportunity."""
-        is_transient = isinstance(error, ChartMogulError) and error.transient
-        if opportunity_uuid is None and not is_transient:
-            opportunity_uuid = next(iter(self._waiter.opportunity_uuids))
-        return self._waiter.on_error(error, opportunity_uuid)
-
-    def discard(self, opportunity_uuid: str) -> None:
-        """Stop polling an opportunity."""
-
-
-def subscribe(waiter: Waiter, *, chartmogul_conn_id: str, interval: float) -> Subscription:
-    """Poll for a waiter."""
-    return Subscription(waiter, chartmogul_conn_id, interval)

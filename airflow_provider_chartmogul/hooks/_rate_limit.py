@@ -23,7 +23,7 @@ class RateLimit:
     """
 
     def __init__(self, requests_per_second: float) -> None:
-        self._limit = self._rate = requests_per_second
+        self.limit = self._rate = requests_per_second
         self._next_start = self._paused_until = self._halved_at = -math.inf
         self._rated_at = math.inf
         self._lock = threading.Lock()
@@ -62,10 +62,10 @@ class RateLimit:
             if retry_after is not None:
                 self._paused_until = max(self._paused_until, now + min(retry_after, LONGEST_BACKOFF))
             elif now - self._halved_at >= _SECONDS_BETWEEN_HALVINGS:
-                self._rate = max(self._rate / 2, self._limit * _SLOWEST_SHARE)
+                self._rate = max(self._rate / 2, self.limit * _SLOWEST_SHARE)
                 self._halved_at = now
 
     def _recover(self, now: float) -> None:
-        gained = self._limit * max(0.0, now - self._rated_at) / _SECONDS_TO_RECOVER
-        self._rate = min(self._limit, self._rate + gained)
+        gained = self.limit * max(0.0, now - self._rated_at) / _SECONDS_TO_RECOVER
+        self._rate = min(self.limit, self._rate + gained)
         self._rated_at = now

@@ -135,7 +135,8 @@ class OpportunityEventTrigger(BaseEventTrigger):
         # Imported here, since DAG files import this module too.
         from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
         from airflow_provider_chartmogul._airflow.asset_stores import stores_by_asset
-        from airflow_provider_chartmogul._polling.change_detector import ChangeDetector, subscribe
+        from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
+        from airflow_provider_chartmogul._polling.engine import subscribe
         from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 
         stores = stores_by_asset(getattr(self, "asset_state_store", None))

@@ -150,7 +150,8 @@ class OpportunityFieldTrigger(BaseTrigger):
     async def _wait(self, uuids: list[str], condition: WaitCondition, baseline: Any) -> tuple[dict[str, Any], bool]:
         """Return what ended the wait, by UUID, the JSON of one or the values of several, and whether it failed."""
         # Imported here, since DAG files that import the sensor import this module too.
-        from airflow_provider_chartmogul._polling.waiter import Waiter, subscribe
+        from airflow_provider_chartmogul._polling.engine import subscribe
+        from airflow_provider_chartmogul._polling.waiter import Waiter
 
         met = dict(self.met_values or {})
         pending = {uuid for uuid in uuids if uuid not in met}

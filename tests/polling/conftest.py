@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from airflow_provider_chartmogul._polling import engine as watch
+from airflow_provider_chartmogul._polling import engine, rate_limited_client
 from airflow_provider_chartmogul.hooks import _retries as retries
 from airflow_provider_chartmogul.sandbox import Sandbox
 from tests.support.waits import PATIENCE, threads_of_waits
@@ -45,8 +45,7 @@ def open_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenSandbox]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     yield
-    assert watch._polling_loops == {}
-    assert watch._connections == {}
+    assert all(each.is_idle for loop, each in engine._engines.items() if not loop.is_closed())
     deadline = time.monotonic() + PATIENCE
     while threads_of_waits():
         assert time.monotonic() < deadline, threads_of_waits()
@@ -57,4 +56,4 @@ def _nothing_is_left_behind() -> Iterator[None]:
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waits after failures, which are seconds."""
     monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.1)
+    monkeypatch.setattr(rate_limited_client, "LONGEST_BACKOFF", 0.1)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_chartmogul._polling import engine as watch
-from airflow_provider_chartmogul._polling import rate_limited_client as paced_connection
-from airflow_provider_chartmogul._polling.change_detector import ChangeDetector, subscribe
-from airflow_provider_chartmogul._polling.engine import Waiter
-from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
+from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
+from airflow_provider_chartmogul._polling.engine import subscribe
+from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
 from airflow_provider_chartmogul.sandbox import Fault
 from tests.polling.conftest import UNLIMITED
+from tests.support.listeners import listening
 from tests.support.waits import INTERVAL, eventually, looks, make_open, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
@@ -40,10 +39,6 @@ TRANSIENT = {
 }
 
 
-def _wait_for(uuid: str, interval: float = INTERVAL) -> Waiter:
-    return Waiter(uuid, chartmogul_conn_id="chartmogul_default", interval=interval)
-
-
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
@@ -54,7 +49,7 @@ def test_a_transient_fault_is_told_once_and_the_wait_goes_on(
     uuids = make_open(sandbox)[:waits]
 
     async def test() -> None:
-        with _wait_for(uuids[0]) as waiter:
+        with listening(uuids[0]) as waiter:
             async with waiting(trigger_for(uuid) for uuid in uuids) as tasks:
                 assert isinstance(await waiter.news(), dict)
                 sandbox.inject_fault(fault)
@@ -62,7 +57,7 @@ def test_a_transient_fault_is_told_once_and_the_wait_goes_on(
                 assert isinstance(error, ChartMogulError)
                 assert error.transient
                 made = len(sandbox.requests)
-                await eventually(lambda: len(sandbox.requests) >= made + 8)
+                await eventually(lambda: len(sandbox.requests) >= made + 3)
                 sandbox.set_opportunity(uuids[0], forecast_category="won")
                 sandbox.clear_faults()
                 assert await waiter.news() == sandbox.opportunity(uuids[0])
@@ -189,7 +184,7 @@ def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(
     run(test())
 
 
-def test_the_loop_begins_anew_after_what_no_handler_of_exceptions_sees(
+def test_the_engine_goes_on_after_an_error_that_no_handler_of_exceptions_sees(
     open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class UnheardOfError(BaseException):
@@ -197,65 +192,21 @@ def test_the_loop_begins_anew_after_what_no_handler_of_exceptions_sees(
 
     sandbox = open_sandbox()
     (uuid,) = uuids_of(sandbox, 1)
-    call = PacedConnection.call
+    call = RateLimitedClient.call
 
     async def end(*_: Any, **__: Any) -> None:
-        monkeypatch.setattr(PacedConnection, "call", call)
+        monkeypatch.setattr(RateLimitedClient, "call", call)
         raise UnheardOfError
 
     async def test() -> None:
-        monkeypatch.setattr(PacedConnection, "call", end)
+        monkeypatch.setattr(RateLimitedClient, "call", end)
         async with waiting([trigger_for(uuid)]) as (task,):
             await eventually(lambda: sandbox.requests)
             sandbox.set_opportunity(uuid, forecast_category="won")
             await eventually(task.done)
 
     run(test())
-    assert "The polling loop ended, and begins anew." in caplog.messages
-
-
-def test_the_loop_does_not_begin_anew_when_the_last_one_left_meanwhile(
-    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class UnheardOfError(BaseException):
-        pass
-
-    async def end(_: Any) -> None:
-        raise UnheardOfError
-
-    (uuid,) = uuids_of(open_sandbox(), 1)
-    monkeypatch.setattr(watch._PollingLoop, "_run", end)
-
-    async def test() -> None:
-        with _wait_for(uuid):
-            (polling_loop,) = watch._polling_loops.values()
-            # One turn for the loop to end; what its end calls back comes in the next.
-            await asyncio.sleep(0)
-            assert polling_loop._task.done()
-        ended = polling_loop._task
-        await asyncio.sleep(0)
-        assert polling_loop._task is ended
-
-    run(test())
-
-
-def test_a_wait_outlasts_any_number_of_failures(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_SHORTEST_INTERVAL", 0.001)
-    monkeypatch.setattr(watch, "_LONGEST_BACKOFF", 0.001)
-    monkeypatch.setattr(paced_connection, "_MAX_RETRIES", 0)
-    sandbox = open_sandbox(opportunities=1)
-    (uuid,) = uuids_of(sandbox, 1)
-    sandbox.inject_fault(Fault(kind="status", times=None))
-
-    async def test() -> None:
-        async with waiting([trigger_for(uuid, poll_interval=0)]) as (task,):
-            # A few more than a float can be doubled.
-            await eventually(lambda: len(sandbox.requests) >= 1100)
-            sandbox.set_opportunity(uuid, forecast_category="won")
-            sandbox.clear_faults()
-            await eventually(task.done)
-
-    run(test())
+    assert "The polling engine met an unexpected error and goes on." in caplog.messages
 
 
 def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection(

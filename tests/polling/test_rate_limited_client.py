@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 
-from airflow_provider_chartmogul._polling.rate_limited_client import PacedConnection
+from airflow_provider_chartmogul._polling.engine import open_hook
+from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulRateLimitError,
     ChartMogulUnavailableError,
+    ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.hooks._connection_settings import (
     DEFAULT_MAX_CONCURRENT_REQUESTS,
     DEFAULT_MAX_REQUESTS_PER_SECOND,
+    ConnectionSettings,
 )
+from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
-from tests.support.waits import eventually, run, threads_of_waits, trigger_for, uuids_of, waiting
+from tests.conftest import MAX_RETRIES
+from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,15 +39,6 @@ if TYPE_CHECKING:
 def _connect(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, **extra: Any) -> None:
     connection = json.dumps({**sandbox.connection, "extra": extra})
     monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", connection)
-
-
-async def _with_connection() -> AsyncIterator[PacedConnection]:
-    connection = PacedConnection("chartmogul_default")
-    try:
-        yield connection
-    finally:
-        connection.close()
-        await eventually(lambda: not threads_of_waits())
 
 
 def _most_in_a_second(requests: list[RecordedRequest]) -> int:
@@ -88,54 +87,66 @@ def test_requests_at_once_keep_to_the_limit(monkeypatch: pytest.MonkeyPatch, ext
         assert at_once == limit
 
 
-@pytest.mark.usefixtures("sandbox")
-def test_an_answer_comes_back_from_the_thread(sandbox: Sandbox) -> None:
+@pytest_asyncio.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[RateLimitedClient]:
+    assert sandbox.requests == []
+    client = RateLimitedClient(await open_hook("chartmogul_default"), RateLimit(1000))
+    yield client
+    client.close()
+
+
+@pytest.mark.asyncio
+async def test_a_result_comes_back_from_the_thread(sandbox: Sandbox, client: RateLimitedClient) -> None:
     (uuid,) = uuids_of(sandbox, 1)
-
-    async def test() -> None:
-        async for connection in _with_connection():
-            assert await connection.call(connection.hook.retrieve_opportunity, uuid) == sandbox.opportunity(uuid)
-
-    run(test())
+    answer = await client.call(methodcaller("retrieve_opportunity", uuid))
+    assert answer.value == sandbox.opportunity(uuid)
 
 
-def test_a_permanent_error_is_raised_at_once(sandbox: Sandbox) -> None:
-    async def test() -> None:
-        async for connection in _with_connection():
-            with pytest.raises(ChartMogulNotFoundError):
-                await connection.call(connection.hook.retrieve_opportunity, "00000000-0000-0000-0000-000000000000")
-            assert len(sandbox.requests) == 1
-
-    run(test())
+@pytest.mark.asyncio
+async def test_a_permanent_error_is_raised_immediately(sandbox: Sandbox, client: RateLimitedClient) -> None:
+    with pytest.raises(ChartMogulNotFoundError):
+        await client.call(methodcaller("retrieve_opportunity", "00000000-0000-0000-0000-000000000000"))
+    assert len(sandbox.requests) == 1
 
 
-def test_a_transient_error_is_tried_again_before_it_is_raised(sandbox: Sandbox) -> None:
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("quick_retries")
+async def test_a_transient_error_is_retried_as_often_as_the_connection_says(
+    sandbox: Sandbox, client: RateLimitedClient
+) -> None:
     (uuid,) = uuids_of(sandbox, 1)
-    sandbox.inject_fault(Fault(kind="status", times=5))
-
-    async def test() -> None:
-        async for connection in _with_connection():
-            with pytest.raises(ChartMogulUnavailableError):
-                await connection.call(connection.hook.retrieve_opportunity, uuid)
-            assert len(sandbox.requests) == 4
-            assert await connection.call(connection.hook.retrieve_opportunity, uuid) == sandbox.opportunity(uuid)
-
-    run(test())
+    sandbox.inject_fault(Fault(kind="status", times=MAX_RETRIES + 1))
+    with pytest.raises(ChartMogulUnavailableError):
+        await client.call(methodcaller("retrieve_opportunity", uuid))
+    assert len(sandbox.requests) == MAX_RETRIES + 1
+    assert (await client.call(methodcaller("retrieve_opportunity", uuid))).value == sandbox.opportunity(uuid)
 
 
-def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the_next_call(sandbox: Sandbox) -> None:
+@pytest.mark.asyncio
+async def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the_next_call(
+    sandbox: Sandbox, client: RateLimitedClient
+) -> None:
     (uuid,) = uuids_of(sandbox, 1)
     sandbox.inject_fault(Fault(kind="status", status=429, retry_after=100))
+    with pytest.raises(ChartMogulRateLimitError) as raised:
+        await client.call(methodcaller("retrieve_opportunity", uuid))
+    assert raised.value.retry_after == 100
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.call(methodcaller("retrieve_opportunity", uuid)), 0.5)
+    assert len(sandbox.requests) == 1
 
-    async def test() -> None:
-        async for connection in _with_connection():
-            with pytest.raises(ChartMogulRateLimitError) as raised:
-                await connection.call(connection.hook.retrieve_opportunity, uuid)
-            assert raised.value.retry_after == 100
-            begin = time.monotonic()
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(connection.call(connection.hook.retrieve_opportunity, uuid), 0.5)
-            assert len(sandbox.requests) == 1
-            assert time.monotonic() - begin < 10
 
-    run(test())
+@pytest.mark.asyncio
+async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
+    class StuckHook:
+        chartmogul_conn_id, host = "chartmogul_default", "https://stuck.example"
+        settings = ConnectionSettings("https://stuck.example/v1", is_loopback=False, api_key="key", timeout=0.1)
+
+    released = threading.Event()
+    client = RateLimitedClient(StuckHook(), RateLimit(1000))  # type: ignore[arg-type]  # has the parts that are used
+    begin = time.monotonic()
+    with pytest.raises(ChartMogulUnreachableError, match=r"no complete answer from .* within 0\.1 s"):
+        await client.call(lambda _: released.wait(), max_retries=0)
+    assert time.monotonic() - begin < 5
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("chartmogul_"))
+    released.set()

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import random
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from airflow_provider_chartmogul.exceptions import ChartMogulUnavailableError
+from airflow_provider_chartmogul._polling import engine
+from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+from airflow_provider_chartmogul.hooks._response_errors import error_from_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from airflow_provider_chartmogul.exceptions import ChartMogulError
+
 PAGE_SIZE = 200
+HOST = "https://virtual.example"
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -50,61 +60,193 @@ def run_in_virtual_time(test: Coroutine[Any, Any, None]) -> None:
 
 @dataclass
 class VirtualAccount:
-    """The opportunities of an account, and how often somebody asked for them."""
+    """
+    The opportunities of an account behind ChartMogul's list with keyset cursors, and the requests for them.
+
+    :param categories: the forecast category of each opportunity; those that are added later are newer
+    :param created: creation times in microseconds, of those that are not just newer than the ones before
+    :param extra: fields that an opportunity has beside the usual ones
+    :param is_down: whether every request is answered with 503
+    :param hanging: opportunities whose requests are never answered
+    :param key: the API key that is accepted
+    :param connections: settings by connection id; others get those of ``settings``
+    :param page_seconds: latency of a list page
+    :param get_seconds: latency of a single opportunity
+    :param fault: called with the endpoint and the query of each request; raises, or returns an answer to give instead
+        of the true one, or None
+    """
 
     categories: dict[str, str | None] = field(default_factory=dict)
+    created: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_down: bool = False
+    hanging: set[str] = field(default_factory=set)
+    key: str = "key"
+    settings: ConnectionSettings = field(
+        default_factory=lambda: ConnectionSettings(f"{HOST}/v1", False, "key", max_requests_per_second=1000)  # noqa: FBT003
+    )
+    connections: dict[str, ConnectionSettings | Exception] = field(default_factory=dict)
+    page_seconds: float = 0.01
+    get_seconds: float = 0.01
+    fault: Callable[[str, dict[str, Any]], Any] = lambda _endpoint, _query: None
     requests: int = 0
-    looks: int = 0
+    log: list[tuple[float, str]] = field(default_factory=list)
+    """When each request was sent, and for what: a UUID, ``"head"``, ``"page"``; ``"end"`` with the last page."""
+    _newest: int = 1_700_000_000_000_000
+    _listed: Any = None
+    _positions: list[tuple[int, str]] = field(default_factory=list)
 
     def entry(self, uuid: str) -> dict[str, Any]:
-        return {"uuid": uuid, "customer_uuid": "cus_1", "forecast_category": self.categories[uuid], "updated_at": "now"}
+        return {
+            "uuid": uuid,
+            "customer_uuid": "cus_1",
+            "forecast_category": self.categories[uuid],
+            "created_at": _timestamp(self._created(uuid)),
+            "updated_at": "now",
+            **self.extra.get(uuid, {}),
+        }
+
+    @property
+    def looks(self) -> int:
+        """How often the end of the list was read."""
+        return sum(what == "end" for _, what in self.log)
+
+    @property
+    def looked_at(self) -> list[str]:
+        """The single opportunities that were requested, in order."""
+        return [what for _, what in self.log if what not in ("head", "page", "end")]
+
+    def pages_since(self, moment: float) -> int:
+        """Return how many pages of the list were requested."""
+        return sum(what in ("head", "page") for sent, what in self.log if sent >= moment)
+
+    def poll(self) -> None:
+        """Let the engine of the running event loop poll this account."""
+        loop = asyncio.get_running_loop()
+        engine._engines[loop] = engine.Engine(self._open_hook, self._run)
+
+    async def _open_hook(self, conn_id: str) -> Any:
+        await asyncio.sleep(0)
+        settings = self.connections.get(conn_id, self.settings)
+        if isinstance(settings, Exception):
+            raise settings
+        return VirtualHook(self, conn_id, settings)
+
+    async def _run(self, function: Callable[..., Any], hook: VirtualHook) -> Any:
+        answer, error = None, None
+        # An answer shows the account as it was at some time between request and answer.
+        before = random.random() * min(self.get_seconds, self.page_seconds)
+        sent = asyncio.get_running_loop().time()
+        await asyncio.sleep(before)
+        requests = len(self.log)
+        try:
+            answer = function(hook)
+        except Exception as raised:  # noqa: BLE001  # it is raised in the event loop
+            error = raised
+        is_page = any(what in ("head", "page") for _, what in self.log[requests:])
+        self.log[requests:] = [(sent, what) for _, what in self.log[requests:]]
+        if self.hanging & {what for _, what in self.log[requests:]}:
+            await asyncio.sleep(1000)
+        await asyncio.sleep((self.page_seconds if is_page else self.get_seconds) - before)
+        if error:
+            raise error
+        return answer
+
+    def _created(self, uuid: str) -> int:
+        if uuid not in self.created:
+            self._newest += 1_000_000
+            self.created[uuid] = self._newest
+        return self.created[uuid]
+
+    def positions(self) -> list[tuple[int, str]]:
+        """Return the negated creation time and UUID of each opportunity, in the order of the list."""
+        for uuid in self.categories:
+            self._created(uuid)
+        # Sorted again only after a change, since there may be 50,000.
+        if self._listed != (state := (self.categories.keys(), self.created)):
+            self._listed = (dict.fromkeys(self.categories).keys(), dict(self.created))
+            self._positions = sorted((-self.created[uuid], uuid) for uuid in state[0])
+        return self._positions
 
 
-class _Pages:
-    def __init__(self, account: VirtualAccount) -> None:
+class VirtualHook:
+    """Stands in for a ChartMogulHook: the methods that the engine uses, without HTTP."""
+
+    def __init__(self, account: VirtualAccount, conn_id: str, settings: ConnectionSettings) -> None:
         self._account = account
-        self._uuids = list(reversed(account.categories))
-        self._next = 0
-        self.is_finished = False
+        self.chartmogul_conn_id = conn_id
+        self.settings = settings
+        self.host = HOST
 
-    def __next__(self) -> list[dict[str, Any]]:
-        self._account.requests += 1
-        if self._account.is_down:
-            raise ChartMogulUnavailableError("down", method="GET", path="/v1/opportunities", status=503)
-        page = self._uuids[self._next : self._next + PAGE_SIZE]
-        self._next += PAGE_SIZE
-        self.is_finished = self._next >= len(self._uuids)
-        if self.is_finished:
-            self._account.looks += 1
-        return [self._account.entry(uuid) for uuid in page if uuid in self._account.categories]
+    def request(self, method: str, endpoint: str, *, params: dict[str, Any]) -> Any:
+        assert (method, endpoint) == ("GET", "opportunities")
+        account = self._account
+        cursor = params.get("cursor")
+        account.log.append((0.0, "page" if cursor else "head"))
+        if (answer := self._check(endpoint, params)) is not None:
+            return answer
+        positions = account.positions()
+        start = bisect_right(positions, _decode(cursor)) if cursor else 0
+        page = positions[start : start + params["per_page"]]
+        has_more = start + len(page) < len(positions)
+        if not has_more:
+            account.log.append((0.0, "end"))
+        return {
+            "entries": [account.entry(uuid) for _, uuid in page],
+            "cursor": _encode(page[-1]) if page else None,
+            "has_more": has_more,
+        }
 
-
-class VirtualConnection:
-    """Stands in for a PacedConnection: the same interface, without HTTP, threads and pauses."""
-
-    def __init__(self, account: VirtualAccount) -> None:
-        self._account = account
-        self.hook = self
-        self.users = 0
-        self.concurrency = 10
-
-    def pages(self, endpoint: str) -> _Pages:
-        assert endpoint == "opportunities"
-        return _Pages(self._account)
-
-    async def connect(self) -> None:
-        pass
-
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        await asyncio.sleep(0.01)
-        return function(*args)
-
-    def distrust(self) -> None:
-        pass
+    def retrieve_opportunity(self, uuid: str) -> Any:
+        account = self._account
+        account.log.append((0.0, uuid))
+        path = f"opportunities/{uuid}"
+        if (answer := self._check(path, {})) is not None:
+            return answer
+        if uuid not in account.categories:
+            raise error_of(path, 404)
+        return account.entry(uuid)
 
     def close(self) -> None:
         pass
+
+    def _check(self, endpoint: str, query: dict[str, Any]) -> Any:
+        account = self._account
+        account.requests += 1
+        if account.is_down:
+            raise error_of(endpoint, 503)
+        if self.settings.api_key != account.key:
+            raise error_of(endpoint, 401)
+        return account.fault(endpoint, query)
+
+
+def error_of(endpoint: str, status: int, retry_after: float | None = None) -> ChartMogulError:
+    """Return the error that a status makes."""
+    return error_from_response("GET", f"/v1/{endpoint}", status, f"status {status}", retry_after=retry_after)
+
+
+def pipeline_of(count: int) -> dict[str, str | None]:
+    """Return so many open opportunities, the oldest first."""
+    return {uuid_of(number): "pipeline" for number in range(count)}
+
+
+def uuid_of(number: int) -> str:
+    """Return a UUID whose order tells nothing of the number's."""
+    return str(UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128))
+
+
+def _timestamp(microseconds: int) -> str:
+    moment = datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds // 1000 % 1000:03d}Z"
+
+
+def _encode(position: tuple[int, str]) -> str:
+    return base64.b64encode(f"{-position[0]}&{position[1]}".encode()).decode()
+
+
+def _decode(cursor: str) -> tuple[int, str]:
+    created, _, uuid = base64.b64decode(cursor).decode().partition("&")
+    return -int(created), uuid
 
 
 @dataclass

@@ -1,0 +1,385 @@
+"""The scan of the list: segments read concurrently, each as often as its opportunities need."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import math
+import random
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
+from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
+from airflow_provider_chartmogul._polling.single_looks import Turns
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulError,
+    ChartMogulInvalidRequestError,
+    ChartMogulInvalidResponseError,
+    ChartMogulNotFoundError,
+)
+from airflow_provider_chartmogul.hooks._paging import PAGE_SIZE, Page, parse_page
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_chartmogul._polling.engine import Subscription
+    from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
+    from airflow_provider_chartmogul._polling.single_looks import SingleLooks
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+
+log = logging.getLogger(__name__)
+
+_FEW_OPEN = 2  # opportunities of a segment, up to which it is read less often
+_INTERVALS_FOR_FEW_OPEN = 1.5
+_FEW_WAITS = 5  # are looked at singly, however short the list may be
+_WAITS_FOR_A_PAGE = 2  # whose single looks take as many requests, or more
+_LATE_ROUND = 1.25  # intervals
+_ROUNDS_BETWEEN_CHECKS = 100
+_FIRST_CHECK = 10  # the number of its round
+_SECONDS_BETWEEN_PAGES_OF_A_CHECK = 2.0
+_MOST_DIFFERENCES = 20  # that are looked at before the check is believed
+
+
+class ListScan:
+    """
+    Read the list for watchers, and for waits where a page has several of them.
+
+    :param client: sends the requests
+    :param looks: the waits
+    :param label: returns the name of the connection for log lines
+    :param on_key_error: called when ChartMogul rejects the API key
+    """
+
+    def __init__(
+        self,
+        client: RateLimitedClient,
+        looks: SingleLooks,
+        label: Callable[[], str],
+        on_key_error: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.subscriptions: dict[Subscription, None] = {}
+        self.positions = ListPositions()
+        self._client = client
+        self._looks = looks
+        self._label = label
+        self._on_key_error = on_key_error
+        self._queue: DueQueue[Segment] = DueQueue()
+        self._reading: set[Segment] = set()
+        self._due_again: dict[Segment, float] = {}  # of those that are being read
+        self._unread: set[Segment] = set()  # found, but needed by nobody
+        self._unlocated: set[str] = set()  # waits that no page showed yet
+        self._pending: set[Segment] = set()  # to be read before the round ends
+        self._round_end = -math.inf  # when the next round is due
+        self._has_read = asyncio.Event()
+        self._joined = -math.inf  # when a watcher last joined
+        self._failing_since: float | None = None
+        self._reported: set[str] = set()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def workers(self) -> list[Callable[[], Awaitable[None]]]:
+        """The coroutine functions to run."""
+        return [self._rounds, *[self._work] * self._client.concurrency]
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two rounds; infinite without watchers."""
+        return min((subscription.interval for subscription in self.subscriptions), default=math.inf)
+
+    def add(self, subscription: Subscription) -> None:
+        """Read the whole list for a watcher."""
+        self.subscriptions[subscription] = None
+        self._joined = asyncio.get_running_loop().time()
+        for segment in self.positions:
+            # Those with closed opportunities too: the newcomer has seen none.
+            self._put(segment, self._joined)
+            self._pending.add(segment)
+        self._has_read.set()
+
+    def remove(self, subscription: Subscription) -> None:
+        """Stop reading for a watcher."""
+        self.subscriptions.pop(subscription, None)
+
+    def locate(self, uuid: str, due: float) -> bool:
+        """
+        Find the page of an opportunity that is polled, if that pays.
+
+        :param due: when it is to be seen
+        :return: whether a page that is known to have it is read then
+        """
+        segment = self.positions.owners.get(uuid)
+        if segment is None:
+            self._unlocated.add(uuid)
+            if not self.subscriptions and self._is_more_needed():
+                # The head too, since it may have grown.
+                is_old = due - self.positions.head.received > LONGEST_BACKOFF
+                for unread in (*self._unread, *[self.positions.head] * is_old):
+                    self._put(unread, min(due, self._queue.due(unread)))
+                self._unread.clear()
+            return False
+        segment.waits += 1
+        if segment.waits < _WAITS_FOR_A_PAGE or segment.failures or not self.positions.is_ordered:
+            return False
+        self._put(segment, min(due, self._queue.due(segment)))
+        return True
+
+    def forget(self, uuid: str) -> None:
+        """Look no longer for the page of an opportunity."""
+        self._unlocated.discard(uuid)
+
+    def _is_more_needed(self) -> bool:
+        pages = len(self.positions.owners) // PAGE_SIZE
+        return bool(self.subscriptions) or len(self._unlocated) > max(_FEW_WAITS, pages)
+
+    def _put(self, segment: Segment, due: float) -> None:
+        if segment in self._reading:
+            self._due_again[segment] = min(due, self._due_again.get(segment, math.inf))
+        else:
+            self._queue.put(segment, due)
+
+    async def _work(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            segment, due = await self._queue.next()
+            begin = clock()
+            self._reading.add(segment)
+            try:
+                await self._read(segment, due)
+            finally:
+                self._reading.discard(segment)
+                again = self._due_again.pop(segment, math.inf if segment.period == math.inf else clock())
+                if again < math.inf and segment.is_known:
+                    self._queue.put(segment, again)
+                is_retried = segment.failures > 0 and again < self._round_end
+                if not segment.is_known or (begin >= self._joined and not is_retried):
+                    self._pending.discard(segment)
+                self._has_read.set()
+
+    async def _read(self, segment: Segment, due: float) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            answer = await self._client.call(_page_request(segment.cursor), max_retries=0)
+            if not segment.is_known:
+                return
+            entries, added = self.positions.apply(segment, answer.value, answer.sent, clock())
+        except PositionError as error:
+            self._on_misfit(segment, error)
+        except ChartMogulError as error:
+            is_refused = isinstance(error, ChartMogulInvalidRequestError | ChartMogulNotFoundError)
+            if is_refused and segment.cursor is not None:
+                self._drop(segment, error.summary)
+            else:
+                self._on_failed(segment, error)
+            if isinstance(error, KEY_ERRORS):
+                await self._on_key_error()
+        else:
+            if added:
+                self._read_next(added)
+            if self.positions.malformed:
+                self._report("malformed", "a page of the list has entries that are no opportunities; they are skipped.")
+            self._schedule(segment, due, entries)
+            await self._deliver(segment, entries, answer.sent)
+
+    def _read_next(self, segment: Segment) -> None:
+        if self._is_more_needed():
+            self._pending.add(segment)
+            self._put(segment, -math.inf)  # before all others: nothing behind it is known yet
+        else:
+            self._unread.add(segment)
+
+    async def _deliver(self, segment: Segment, entries: list[dict[str, Any]], sent: float) -> None:
+        turns = Turns()
+        for entry in entries:
+            uuid = entry["uuid"]
+            self._unlocated.discard(uuid)
+            if self.positions.owners.get(uuid) is not segment:
+                continue  # another segment delivered it meanwhile
+            target = self._looks.targets.get(uuid)
+            if target is None or target.sought <= sent:
+                for subscription in tuple(self.subscriptions):
+                    await turns.next(has_woken=subscription.tell(entry))
+            if target:
+                await self._looks.see_on_page(entry, sent, segment.period, turns)
+
+    def _schedule(self, segment: Segment, due: float, entries: list[dict[str, Any]]) -> None:
+        now = asyncio.get_running_loop().time()
+        targets = self._looks.targets
+        following = segment.next
+        if following and following not in self._reading | self._pending and self.positions.can_merge(segment):
+            self._queue.discard(following)
+            self.positions.drop(following)
+        before = segment.period
+        waits = [targets[entry["uuid"]].interval for entry in entries if entry["uuid"] in targets]
+        segment.waits, segment.period = len(waits), self._period(segment, waits)
+        if segment.period == math.inf:
+            return
+        if segment.period > before or (before == math.inf and segment.period > self.interval):
+            # Less often from now on; evenly over the rounds.
+            self._put(segment, now + segment.period * random.random())
+        elif before == math.inf:
+            self._put(segment, now + segment.period)
+        else:
+            # Counted from the beat, unless that is over: reads that were missed are not made up for.
+            self._put(segment, max(due + segment.period, now))
+
+    def _period(self, segment: Segment, waits: list[float]) -> float:
+        period = interval = self.interval
+        rounds = self._client.hook.settings.closed_poll_rounds
+        if not self.positions.is_ordered:
+            return math.inf  # each round reads it after the page before it
+        is_quiet = asyncio.get_running_loop().time() - segment.changed > rounds * interval
+        if rounds > 1 and is_quiet and segment.cursor is not None:
+            if not segment.open_opportunities:
+                period = rounds * interval
+            elif segment.open_opportunities <= _FEW_OPEN:
+                period = _INTERVALS_FOR_FEW_OPEN * interval
+        if len(waits) >= _WAITS_FOR_A_PAGE:
+            return min(period, *waits)
+        # A single wait is worth a page only in the place of its single look.
+        return interval if waits and waits[0] >= interval else period
+
+    def _on_failed(self, segment: Segment, error: ChartMogulError) -> None:
+        now = asyncio.get_running_loop().time()
+        segment.failures += 1
+        self._put(segment, now + backoff_delay(min(segment.failures - 1, 10), error.retry_after))
+        if segment.failures <= self._client.hook.settings.max_retries and error.transient:
+            return
+        if self._failing_since is None:
+            self._failing_since = now
+            log.warning("%s: the list cannot be read completely; waits go on singly. %s", self._label(), error)
+        for subscription in tuple(self.subscriptions):
+            subscription.fail(error, None)
+
+    def _on_misfit(self, segment: Segment, error: PositionError) -> None:
+        if not self.positions.is_ordered:
+            message = f"the list does not end: {error}"
+            self._on_failed(segment, ChartMogulInvalidResponseError(message, method="GET", path="/v1/opportunities"))
+        elif segment.cursor is None or not segment.is_read:
+            self._read_in_sequence(str(error))
+        else:
+            self._drop(segment, str(error))
+
+    def _drop(self, segment: Segment, reason: str) -> None:
+        """Read on from the position before one that is of no use."""
+        log.info("%s: a position in the list is read from the one before it: %s", self._label(), reason)
+        self._queue.discard(segment)
+        previous = self.positions.drop(segment)
+        self._pending.add(previous)
+        pause = backoff_delay(previous.refusals, None) if previous.refusals else 0
+        previous.refusals = min(previous.refusals + 1, 10)
+        self._put(previous, asyncio.get_running_loop().time() + pause)
+
+    def _read_in_sequence(self, reason: str) -> None:
+        """Read one page after another until the triggerer restarts."""
+        self._report("sequence", f"from now on, the list is read one page after another, which is slow: {reason}.")
+        self.positions.is_ordered = False
+        self._restart()
+
+    def _restart(self) -> None:
+        for segment in self.positions:
+            self._queue.discard(segment)
+        self.positions.restart()
+        self._unread.clear()
+        self._pending = {self.positions.head}
+        self._put(self.positions.head, asyncio.get_running_loop().time())
+
+    def _report(self, subject: str, message: str) -> None:
+        if subject not in self._reported:
+            self._reported.add(subject)
+            log.warning("%s: %s", self._label(), message)
+
+    async def _rounds(self) -> None:
+        clock = asyncio.get_running_loop().time
+        number, completed = 0, clock()
+        while True:
+            await self._until(lambda: bool(self.subscriptions))
+            number, begin, interval = number + 1, clock(), self.interval
+            if not self.positions.is_ordered:
+                self._restart()
+            self._round_end = begin + interval
+            self._pending.add(self.positions.head)
+            for segment in self.positions:
+                if self._queue.due(segment) <= self._round_end or segment in self._reading:
+                    self._pending.add(segment)
+            await self._until(lambda: not self._pending or not self.subscriptions)
+            await self._forget_dropped()
+            is_complete = self.positions.is_complete and not any(segment.failures for segment in self.positions)
+            if is_complete:
+                completed = clock()
+                self._on_complete_round(completed - begin, interval, is_first=number == 1)
+            metrics.gauge("seconds_since_complete_round", clock() - completed, **self._client.tags)
+            for subscription in tuple(self.subscriptions):
+                subscription.end_round(self.positions.owners.keys() if is_complete else None, self._looks)
+            if is_complete and number % _ROUNDS_BETWEEN_CHECKS == _FIRST_CHECK and self.positions.is_ordered:
+                self.tasks = [asyncio.create_task(self._check_positions())]
+            # A newcomer need not wait for the next round to know that it has seen everything.
+            await self._until(functools.partial(self._has_newcomer, begin), self._round_end - clock())
+
+    def _has_newcomer(self, since: float) -> bool:
+        return self._joined > since
+
+    async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._has_read.clear()
+                    await self._has_read.wait()
+
+    async def _forget_dropped(self) -> None:
+        """Forget opportunities of a list read in sequence that this round did not show."""
+        if self.positions.is_ordered:
+            return
+        turns = Turns()
+        for uuid, owner in tuple(self.positions.owners.items()):
+            if not owner.is_known:
+                del self.positions.owners[uuid]
+            await turns.next(has_woken=False)
+
+    def _on_complete_round(self, seconds: float, interval: float, *, is_first: bool) -> None:
+        metrics.timing("round_seconds", seconds, **self._client.tags)
+        if self._failing_since is not None:
+            failed = asyncio.get_running_loop().time() - self._failing_since
+            log.info("%s: the list can be read completely again, after %.0f s.", self._label(), failed)
+            self._failing_since = None
+        if seconds > _LATE_ROUND * interval and not is_first:
+            self._report(
+                "late",
+                f"a round takes {seconds:.0f} s, longer than the poll_interval of {interval:g} s; the next one follows "
+                f"immediately. A longer poll_interval, or more max_requests_per_second and max_concurrent_requests in "
+                f"the connection's extra, would help.",
+            )
+
+    async def _check_positions(self) -> None:
+        """Read the list one page after another, and compare it with the segments."""
+        unknown: set[str] = set()
+        cursor = None
+        try:
+            while True:
+                page = (await self._client.call(_page_request(cursor))).value
+                uuids = (entry.get("uuid") for entry in page.entries if isinstance(entry, dict))
+                unknown.update(uuid for uuid in uuids if isinstance(uuid, str) and uuid not in self.positions.owners)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+                await asyncio.sleep(_SECONDS_BETWEEN_PAGES_OF_A_CHECK)
+            # Created with a time in the past, they are on segments that may not have been read since.
+            await asyncio.sleep(2 * self._client.hook.settings.closed_poll_rounds * self.interval)
+            missed = [uuid for uuid in unknown if uuid not in self.positions.owners][:_MOST_DIFFERENCES]
+            for uuid in missed:
+                with contextlib.suppress(ChartMogulNotFoundError):
+                    await self._client.call(methodcaller("retrieve_opportunity", uuid))
+                    self._read_in_sequence(f"opportunity {uuid} was missed")
+                    return
+        except ChartMogulError as error:
+            log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
+
+
+def _page_request(cursor: str | None) -> Callable[[ChartMogulHook], Page]:
+    params = {"per_page": PAGE_SIZE, **({"cursor": cursor} if cursor else {})}
+    return lambda hook: parse_page(hook.request("GET", "opportunities", params=params), "opportunities")

@@ -1,0 +1,257 @@
+"""Opportunities that are polled one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
+from airflow_provider_chartmogul.exceptions import ChartMogulError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from airflow_provider_chartmogul._polling.engine import Subscription
+    from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
+
+log = logging.getLogger(__name__)
+
+SECONDS_UNTIL_CONFIRMED = 10.0  # a second look, or after an interval if that is shorter
+_LONGEST_BACKOFF = 60.0  # seconds
+_MOST_SOUGHT = 200  # opportunities that the list lacks are looked at in portions
+_LONGEST_STEP = 0.005  # seconds of CPU time until the event loop's other tasks get their turn
+_WAKE_UPS_IN_A_STEP = 50
+
+
+@dataclass(eq=False, slots=True)
+class Target:
+    """
+    An opportunity to poll.
+
+    :param subscriptions: those that poll it
+    :param seekers: those that know it and whose list lacks it
+    """
+
+    uuid: str
+    interval: float = math.inf
+    subscriptions: dict[Subscription, None] = field(default_factory=dict)
+    seekers: dict[Subscription, None] = field(default_factory=dict)
+    seen: float = -math.inf  # when the newest answer arrived
+    sought: float = -math.inf  # when the newest answer for seekers arrived
+    failures: int = 0  # in a row
+    rejected: ChartMogulError | None = None  # a permanent error that is not confirmed
+
+
+class Turns:
+    """Let the event loop's other tasks run between the callbacks of a long series."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+        self._wake_ups = 0
+
+    async def next(self, *, has_woken: bool) -> None:
+        """Pause if enough was done."""
+        self._wake_ups += has_woken
+        if self._wake_ups == _WAKE_UPS_IN_A_STEP or time.perf_counter() - self._begin > _LONGEST_STEP:
+            await asyncio.sleep(0)
+            self._begin, self._wake_ups = time.perf_counter(), 0
+
+
+class SingleLooks:
+    """
+    Look at each opportunity when an interval has passed since it was last seen, singly or on a page of the list.
+
+    Opportunities that fail wait in a queue of their own, so that requests that hang delay none of the others.
+
+    :param client: sends the requests
+    :param on_key_error: called when ChartMogul rejects the API key
+    """
+
+    def __init__(self, client: RateLimitedClient, on_key_error: Callable[[], Awaitable[None]]) -> None:
+        self.targets: dict[str, Target] = {}
+        self._client = client
+        self._on_key_error = on_key_error
+        self._due: DueQueue[Target] = DueQueue()
+        self._failing: DueQueue[Target] = DueQueue()
+        self._key_rejected_at = -math.inf
+
+    @property
+    def workers(self) -> list[Callable[[], Awaitable[None]]]:
+        """The coroutine functions to run."""
+        concurrency = self._client.concurrency
+        return [
+            *[functools.partial(self._work, self._due)] * concurrency,
+            *[functools.partial(self._work, self._failing)] * max(1, concurrency // 2),
+        ]
+
+    def add(self, subscription: Subscription, uuid: str, due: float) -> None:
+        """
+        Poll an opportunity for a subscription.
+
+        :param due: when to look at it, also if it is polled already: the newcomer has seen nothing
+        """
+        target = self.targets.setdefault(uuid, Target(uuid))
+        target.subscriptions[subscription] = None
+        target.interval = min(target.interval, subscription.interval)
+        self._put(target, due)
+
+    def remove(self, subscription: Subscription, uuid: str) -> None:
+        """Stop polling an opportunity for a subscription."""
+        if target := self.targets.get(uuid):
+            target.subscriptions.pop(subscription, None)
+            if not target.subscriptions and not target.seekers:
+                self._discard(target)
+
+    def seek(self, subscription: Subscription, uuids: Collection[str]) -> None:
+        """Look at opportunities that the list lacks, until they are found or their deletion is confirmed."""
+        for target in [target for target in self.targets.values() if not target.subscriptions and not target.seekers]:
+            self._discard(target)
+        free = _MOST_SOUGHT - sum(bool(target.seekers) for target in self.targets.values())
+        for uuid in itertools.islice(uuids, max(0, free)):
+            target = self.targets.setdefault(uuid, Target(uuid))
+            target.interval = min(target.interval, subscription.interval)
+            if not target.seekers:
+                self._put(target, asyncio.get_running_loop().time())
+            target.seekers[subscription] = None
+
+    def stop_seeking(self, subscription: Subscription) -> None:
+        """Forget a subscription that ends."""
+        for target in tuple(self.targets.values()):
+            if target.seekers.pop(subscription, self) is None and not target.subscriptions and not target.seekers:
+                self._discard(target)
+
+    async def see_on_page(self, opportunity: dict[str, Any], sent: float, period: float, turns: Turns) -> None:
+        """
+        Tell those that poll an opportunity that a page of the list has it.
+
+        :param sent: when the page was requested
+        :param period: seconds after which that page is read again
+        """
+        target = self.targets.get(opportunity["uuid"])
+        if target is None or sent < target.seen:
+            return
+        target.seekers.clear()
+        if not target.subscriptions:
+            self._discard(target)
+            return
+        target.interval = min(subscription.interval for subscription in target.subscriptions)
+        # A page that is read often enough takes the place of single looks.
+        grace = grace_of(target.interval) if period <= target.interval else 0
+        await self._on_seen(target, opportunity, sent + target.interval + grace, turns)
+
+    async def fail_all(self, error: ChartMogulError) -> None:
+        """Blame a confirmed error of the connection or its key on each opportunity, with its own request."""
+        turns = Turns()
+        for target in tuple(self.targets.values()):
+            await self._on_failed(target, _for_request_of(target.uuid, error), turns)
+
+    async def _work(self, queue: DueQueue[Target]) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            target, due = await queue.next()
+            metrics.timing("poll_lateness", max(0.0, clock() - due), **self._client.tags)
+            try:
+                await self._look(target, due)
+            finally:
+                # Also after an unexpected error.
+                is_wanted = target.subscriptions or target.seekers
+                if is_wanted and target not in self._due and target not in self._failing:
+                    self._put(target, clock() + target.interval)
+
+    async def _look(self, target: Target, due: float) -> None:
+        clock = asyncio.get_running_loop().time
+        uuid, turns = target.uuid, Turns()
+        try:
+            answer = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid), patience=target.interval)
+        except ChartMogulError as error:
+            if error.transient:
+                target.failures += 1
+                # Not after an interval of an hour, and no more often than the others.
+                pause = min(target.interval, 2.0 ** min(target.failures, 10), _LONGEST_BACKOFF)
+                self._put(target, clock() + pause)
+                await self._on_failed(target, error, turns)
+            else:
+                await self._reject(target, error, turns)
+        except Exception as error:
+            log.exception("Unexpected error at opportunity %s.", uuid)
+            await self._on_failed(target, error, turns)
+        else:
+            if answer.sent < target.seen:  # a page that was requested later was faster
+                self._put(target, target.seen + target.interval + grace_of(target.interval))
+            else:
+                # Counted from the beat, unless that is over: looks that were missed are not made up for.
+                await self._on_seen(target, answer.value, max(due + target.interval, clock()), turns)
+
+    async def _reject(self, target: Target, error: ChartMogulError, turns: Turns) -> None:
+        """Handle a permanent error: pass it on if an earlier look met the same."""
+        now = asyncio.get_running_loop().time()
+        confirmed_after = min(target.interval, SECONDS_UNTIL_CONFIRMED)
+        is_repeated = type(error) is type(target.rejected)
+        if not is_repeated:
+            target.rejected, target.failures = error, 0
+        self._put(target, now + (target.interval if is_repeated else confirmed_after))
+        if isinstance(error, KEY_ERRORS) and self._is_key_rejected(now, confirmed_after):
+            await self.fail_all(error)
+        elif is_repeated:
+            await self._on_failed(target, error, turns)
+            self._forget_seekers(target, now)
+        if isinstance(error, KEY_ERRORS):
+            await self._on_key_error()
+
+    def _is_key_rejected(self, now: float, confirmed_after: float) -> bool:
+        """Return whether nothing has worked since the key was first rejected, some time ago."""
+        if self._client.last_success >= self._key_rejected_at:
+            self._key_rejected_at = now
+        return now - self._key_rejected_at >= confirmed_after
+
+    async def _on_seen(self, target: Target, opportunity: dict[str, Any], due: float, turns: Turns) -> None:
+        target.seen = asyncio.get_running_loop().time()
+        target.failures, target.rejected = 0, None
+        subscriptions = (*target.subscriptions, *target.seekers)
+        self._forget_seekers(target, target.seen)
+        if target.subscriptions:
+            self._put(target, due)
+        for subscription in subscriptions:
+            await turns.next(has_woken=subscription.tell(opportunity))
+
+    async def _on_failed(self, target: Target, error: Exception, turns: Turns) -> None:
+        for subscription in (*target.subscriptions, *target.seekers):
+            await turns.next(has_woken=subscription.fail(error, target.uuid))
+
+    def _forget_seekers(self, target: Target, now: float) -> None:
+        if target.seekers:
+            target.sought = now
+            target.seekers.clear()
+            if not target.subscriptions:  # stays known until the next search, as newer than pages in flight
+                self._due.discard(target)
+                self._failing.discard(target)
+
+    def _put(self, target: Target, due: float) -> None:
+        queue, other = (self._failing, self._due) if target.failures else (self._due, self._failing)
+        other.discard(target)
+        queue.put(target, due)
+
+    def _discard(self, target: Target) -> None:
+        del self.targets[target.uuid]
+        self._due.discard(target)
+        self._failing.discard(target)
+
+
+def grace_of(interval: float) -> float:
+    """Return the seconds that a page may be late before an opportunity on it is looked at singly."""
+    return min(interval / 4, 3.0)
+
+
+def _for_request_of(uuid: str, error: ChartMogulError) -> ChartMogulError:
+    if error.path is None:  # no request was sent
+        return error
+    path = f"/v1/opportunities/{uuid}"
+    return type(error)(error.message, method="GET", path=path, status=error.status, param=error.param)

@@ -1,0 +1,37 @@
+"""Subscribers of the polling engine for tests."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_chartmogul._polling import engine
+from airflow_provider_chartmogul._polling.waiter import Waiter
+from tests.support.waits import INTERVAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Listener:
+    """Receives news of one opportunity."""
+
+    def __init__(self, waiter: Waiter) -> None:
+        self._waiter = waiter
+
+    async def news(self) -> dict[str, Any] | Exception:
+        """Return the next opportunity or error that the wait would hear of."""
+        event = await self._waiter.next_event()
+        news = event.error or event.opportunity
+        assert news is not None
+        return news
+
+
+@contextlib.contextmanager
+def listening(
+    uuid: str, interval: float = INTERVAL, chartmogul_conn_id: str = "chartmogul_default"
+) -> Iterator[Listener]:
+    """Poll an opportunity."""
+    waiter = Waiter([uuid], lambda opportunity: opportunity.get("forecast_category"))
+    with engine.subscribe(waiter, chartmogul_conn_id=chartmogul_conn_id, interval=interval):
+        yield Listener(waiter)
