@@ -195,6 +195,16 @@ def test_close_date_filters_include_their_ends(large: Client) -> None:
     assert len(large.walk(estimated_close_date_on_or_after=earliest)) > len(expected)
 
 
+@pytest.mark.parametrize("ends", [(100, 100), (0, 5), (444, 449), (0, 300)])
+def test_close_date_filters_of_any_width_keep_the_order_over_all_pages(large: Client, ends: tuple[int, int]) -> None:
+    everything = large.sandbox.opportunities
+    dates = sorted(opportunity["estimated_close_date"] for opportunity in everything)
+    earliest, latest = (dates[end] for end in ends)
+    found = large.walk(per_page=2, estimated_close_date_on_or_after=earliest, estimated_close_date_on_or_before=latest)
+
+    assert found == [o for o in everything if earliest <= o["estimated_close_date"] <= latest]
+
+
 def test_an_opportunity_without_close_date_matches_no_date(client: Client, sandbox: Sandbox) -> None:
     without = sandbox.add_opportunity(estimated_close_date=None)
 
