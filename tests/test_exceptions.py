@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
@@ -138,6 +140,121 @@ def test_every_shape_of_body_is_read(body: str, message: str, param: str | None)
     assert error.param == param
     assert "alert" not in str(error)
     assert "color" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("<!DOCTYPE html>\n<p>Caf&eacute; &amp; &#66;ar&nbsp;&lt;closed&gt;</p>", "Café & Bar <closed>"),
+        ("<html><script>alert(1)</script><p>one<p>two<script src=x>more", "one two"),
+        ("<html><SCRIPT>alert(1)</SCRIPT ><!-- alert --><style>color</style>one", "one"),
+        ("\ufeff  <html><body>one", "one"),
+        ("Error:\n<html><head><title>502</title></head><body>Bad gateway", "Error: 502 Bad gateway"),
+        ('{"message":"<html><body><h1>Not&nbsp;found</h1><script>alert(1)</script></body></html>"}', "Not found"),
+        ('{"message":"a < b and <c>"}', "a < b and <c>"),
+        ("<html><script>" + "alert(1);" * 2000 + "</script>Closed for maintenance", "Closed for maintenance"),
+    ],
+)
+def test_a_page_of_html_is_read_as_a_person_would(body: str, message: str) -> None:
+    assert error_from_response("GET", "/v1/x", 502, body).message == message
+
+
+@pytest.mark.parametrize(("length", "shown"), [(499, 499), (500, 500), (501, 500), (70_000, 500)])
+def test_a_message_has_500_characters_at_most(length: int, shown: int) -> None:
+    message = error_from_response("GET", "/v1/x", 422, "x" * length).message
+    assert len(message) == shown
+    assert message.endswith("…") is (length > 500)
+
+
+def test_the_blamed_parameter_is_short_clean_and_on_one_line() -> None:
+    body = {"message": "no", "param": "owner\nERROR forged grace@example.com k3y" + "x" * 200}
+    error = error_from_response("POST", "/v1/x", 422, json.dumps(body), redact=lambda text: text.replace("k3y", "***"))
+    assert error.param is not None
+    assert error.param.startswith("owner ERROR forged <email> ***xxx")
+    assert len(error.param) == 100
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "advice"),
+    [
+        # As recorded, or as inferred from what was.
+        (
+            "/v1/opportunities/4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",
+            {
+                "message": 'Opportunity "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc" does not exist',
+                "param": "opportunity_uuid",
+            },
+            ChartMogulNotFoundError.advice,
+        ),
+        (
+            "/v1/customers/cus_4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",
+            {"message": "Customer does not exist", "param": "customer_id"},
+            ChartMogulNotFoundError.advice,
+        ),
+        (
+            "/v1/plans/pl_4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",
+            {"error": "Plan not found"},
+            ChartMogulNotFoundError.advice,
+        ),
+        (
+            "/v1/customers/search",
+            {"message": 'Can\'t find any customers with email: "no@email.com"', "param": "email"},
+            "Nothing matches the query.",
+        ),
+        (
+            "/v1/costumers",
+            "404 Not Found",
+            "Check the endpoint: ChartMogul has no such path, or no such object.",
+        ),
+    ],
+)
+def test_the_advice_for_a_404_is_about_what_was_asked_for(path: str, body: Any, advice: str) -> None:
+    error = error_from_response("GET", path, 404, body if isinstance(body, str) else json.dumps(body))
+    assert error.advice == advice
+    assert str(error).endswith(f". {advice}")
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+    assert copied.advice == advice
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "owner=grace%2Bemea%40example.com",
+        "owner=grace%252Bemea%2540example.com",
+        r"grace\u0040example.com",
+        "grace&#64;example.com",
+        "<a href='mailto:grace@example.com?x'>",
+        "/v1/customers?email=grace%40example.com&x=1",
+        "<p>grace&#x40;example.com</p>",
+    ],
+)
+def test_addresses_are_taken_out_in_any_encoding(text: str) -> None:
+    for error in (
+        error_from_response("GET", "/v1/x", 422, text),
+        error_from_response("GET", "/v1/x", 422, json.dumps({"message": text, "param": text})),
+        ChartMogulError(text, param=text, path=f"/v1/{text}"),
+    ):
+        shown = f"{error} {error!r} {vars(error)}"
+        assert "grace" not in shown
+        assert "example" not in shown
+
+
+def test_half_an_address_or_key_at_the_cut_is_not_left() -> None:
+    for length in range(470, 505):
+        body = f"{'x' * length} grace.hopper@example.com {'y' * 200}"
+        assert "grace" not in error_from_response("GET", "/v1/x", 422, body).message
+        body = f"{'x' * length} k3y-that-0nly-we-know {'y' * 200}"
+        redacted = error_from_response(
+            "GET", "/v1/x", 422, body, redact=lambda text: text.replace("k3y-that-0nly-we-know", "*")
+        )
+        assert "k3y" not in redacted.message
+
+
+@pytest.mark.parametrize("part", ["%25", "a.", "a@", "&#64;", "x", "<p", "<script", "<!--"])
+def test_no_text_takes_long_to_clean(part: str) -> None:
+    started = time.process_time()
+    error_from_response("GET", "/v1/x", 500, part * 60_000)
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(

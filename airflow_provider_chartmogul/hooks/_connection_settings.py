@@ -94,21 +94,19 @@ class ConnectionSettings:
 
 @functools.lru_cache(maxsize=16)
 def _secret_pattern(api_key: str) -> re.Pattern[str]:
-    # Base64 makes four characters of three bytes; the last ones depend on what follows the key.
-    header = base64.b64encode(api_key[: len(api_key) // 3 * 3].encode()).decode()
-    patterns = ["".join(map(_in_any_encoding, api_key))]
-    if header:
-        patterns.append("".join(map(_in_any_encoding, header)) + "[A-Za-z0-9+/_-]{0,4}(?:=|%3D)*")
-    return re.compile("|".join(patterns), re.IGNORECASE)
+    # Base64 makes four characters of three bytes; those at the end depend on what follows the key.
+    beginning = api_key[: len(api_key) // 3 * 3] or f"{api_key}:"
+    header = base64.b64encode(beginning.encode()).decode().rstrip("=")
+    key_pattern, header_pattern = ("".join(map(_in_any_encoding, text)) for text in (api_key, header))
+    return re.compile(rf"{key_pattern}|{header_pattern}(?:[A-Za-z0-9+/=_-]|%2B|%2F|%3D)*", re.IGNORECASE)
 
 
 def _in_any_encoding(character: str) -> str:
     """Return a pattern of a character: as it is, or encoded for a URL (more than once), for JSON or for HTML."""
     code = f"{ord(character):x}"
-    names = html.escape(character)
     return (
-        rf"(?:\\?{re.escape(character)}|%(?:25)*{code}|\\u00{code}|\\x{code}|&#0*{ord(character)};|&#x0*{code};"
-        rf"|{re.escape(names)})"
+        rf"(?:%(?:25)*{code}|\\u00{code}|\\x{code}|&#0*{ord(character)};|&#x0*{code};"
+        rf"|{re.escape(html.escape(character))}|\\?{re.escape(character)})"
     )
 
 

@@ -157,5 +157,5 @@ def _without_markup(text: str) -> str:
 
 
 def _shorten(text: str, longest: int) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.replace("\ufeff", " ").split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

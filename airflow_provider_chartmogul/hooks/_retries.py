@@ -13,28 +13,28 @@ LONGEST_BACKOFF = 60.0  # seconds
 
 def is_retried(method: str, error: ChartMogulError) -> bool:
     """
-    Tell whether a request may be sent again after an error.
+    Return whether a request may be sent again after an error.
 
     :param method: its HTTP method in capitals
-    :param error: what became of it; of a POST, also of its earlier attempts
+    :param error: its error; ``may_have_acted`` covers its earlier attempts, too
     """
-    if (method == "POST" and error.may_have_acted) or retry_after_exceeds_cap(error):
-        return False
-    return isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
+    is_safe = method != "POST" or not error.may_have_acted
+    can_help = isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
+    return is_safe and can_help and not retry_after_exceeds_cap(error)
 
 
 def retry_after_exceeds_cap(error: ChartMogulError) -> bool:
-    """Tell whether ChartMogul asks for a longer wait than a request is held up for."""
+    """Return whether ChartMogul asks for a longer wait than a request is delayed by."""
     return (error.retry_after or 0) > LONGEST_BACKOFF
 
 
 def backoff_delay(retry: int, retry_after: float | None) -> float:
     """
-    Return how long to wait, in part at random so that what failed together does not return together.
+    Return the seconds to wait, with jitter, so that requests that failed together are not retried together.
 
     :param retry: how many retries there were before this one
     :param retry_after: seconds that ChartMogul asked for, if it did
     """
     if retry_after is not None:
-        return retry_after + random.uniform(0, min(retry_after, 1))
+        return retry_after + min(retry_after, 1) * random.random()
     return min(_FIRST_BACKOFF * 2.0**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from airflow.providers.common.compat.sdk import Connection
@@ -135,6 +138,13 @@ def test_plain_http_is_refused_where_others_could_listen(host: str) -> None:
         f"https://{KEY}:@api.chartmogul.com",
         f"https://user:{KEY}@api.chartmogul.com",
         "https://api.chartmogul.com\\@example.com",
+        "https:/api.chartmogul.com",
+        "http:/localhost",
+        "https:api.chartmogul.com",
+        "https//api.chartmogul.com",
+        "HTTPS:/api.chartmogul.com",
+        "https",
+        "https:80/api.chartmogul.com",
     ],
 )
 def test_what_is_no_address_is_refused_and_no_key_in_it_is_shown(host: str) -> None:
@@ -205,10 +215,26 @@ def test_nothing_at_all_is_refused_where_it_would_be_the_end(name: str) -> None:
         read(extra={name: 0})
 
 
+@pytest.mark.parametrize("name", ["timeout", "max_requests_per_second"])
+def test_the_least_number_is_a_thousandth(name: str) -> None:
+    assert getattr(read(extra={name: 0.001}), name) == 0.001
+    with pytest.raises(ChartMogulConfigurationError, match=f"extra field {name}: expected a number from 0.001 up"):
+        read(extra={name: 0.0009})
+
+
 @pytest.mark.parametrize("name", ["max_retries", "max_concurrent_requests", "closed_poll_rounds"])
 def test_what_is_counted_must_be_whole(name: str) -> None:
     with pytest.raises(ChartMogulConfigurationError, match=f"'crm', extra field {name}: expected a whole number"):
         read(extra={name: 1.5})
+
+
+@pytest.mark.parametrize("extra", [[], 5, "text", None])
+def test_an_extra_that_is_no_object_names_the_connection(extra: Any) -> None:
+    connection = SimpleNamespace(
+        conn_id="crm", host=None, port=None, login=None, password=KEY, extra_dejson=extra, conn_type="chartmogul"
+    )
+    with pytest.raises(ChartMogulConfigurationError, match="Airflow connection 'crm', extra: expected a JSON object"):
+        ConnectionSettings.from_connection(connection)  # type: ignore[arg-type]  # the like of one
 
 
 @pytest.mark.parametrize("extra", ["[]", "5", '"text"'])
@@ -233,6 +259,35 @@ def test_the_key_is_in_no_repr() -> None:
     settings = read()
     assert KEY not in repr(settings)
     assert KEY not in str(settings)
+
+
+@pytest.mark.parametrize("key", ["k3y+/=?&<>\"'%", "a1b2c3d4e5f6", "ab", "abcd", "abcde", "$&*.\\^|()[]{}"])
+def test_the_key_is_taken_out_of_text_in_any_encoding(key: str) -> None:
+    header = base64.b64encode(f"{key}:".encode()).decode()
+    twice = base64.b64encode(f"{key}:{key}".encode()).decode()
+    encoded = [
+        key,
+        quote(key, safe=""),
+        quote(quote(key, safe=""), safe=""),
+        quote(key, safe="").lower(),
+        json.dumps(key)[1:-1],
+        json.dumps(key).replace("/", "\\/")[1:-1],
+        "".join(f"\\u{ord(character):04x}" for character in key),
+        "".join(f"%{ord(character):02X}" for character in key),
+        "".join(f"&#{ord(character)};" for character in key),
+        html.escape(key),
+        header,
+        quote(header, safe=""),
+        header.rstrip("="),
+        twice,
+    ]
+    for text in encoded:
+        assert read(password=key).redact(f"before {text} after") == "before *** after"
+
+
+def test_what_is_not_the_key_is_left() -> None:
+    text = "Basic a1b2c3d4e5f, 100% of a1b2, and nothing else"
+    assert read().redact(text) == text
 
 
 def test_the_key_and_its_header_are_taken_out_of_text() -> None:

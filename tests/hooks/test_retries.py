@@ -132,6 +132,13 @@ def test_a_post_is_not_sent_again_after_a_400(sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 1
 
 
+def test_max_retries_of_a_hook_is_the_number_that_counts(connect: Connect) -> None:
+    connect(extra={"max_retries": 4})
+    assert ChartMogulHook().max_retries == 4
+    assert ChartMogulHook(max_retries=0).max_retries == 0
+    assert ChartMogulHook(max_retries=7).max_retries == 7
+
+
 def test_the_hooks_own_number_of_retries_overrides_the_connections(sandbox: Sandbox, waits: list[float]) -> None:
     sandbox.inject_fault(Fault("status", times=None))
     for max_retries in (0, 3):
@@ -173,6 +180,12 @@ def test_retry_after_takes_the_place_of_the_backoff(
     ChartMogulHook().request("GET", "ping")
     (wait,) = waits
     assert least <= wait <= most
+
+
+def test_what_failed_together_does_not_return_together(sandbox: Sandbox, waits: list[float]) -> None:
+    sandbox.inject_fault(Fault("status", status=429, retry_after=7, times=2))
+    ChartMogulHook().request("GET", "ping")
+    assert len(set(waits)) == 2
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(30, 25, 32), (-3600, 0, 0)])
