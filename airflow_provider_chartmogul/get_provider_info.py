@@ -64,17 +64,19 @@ def get_provider_info() -> dict[str, object]:
                 "hook-class-name": "airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook",
                 "hook-name": "ChartMogul",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["login", "port", "schema"],
+                    # Not the port: the Test button of Airflow 3.3 needs one, and sends 0 for a hidden field.
+                    "hidden-fields": ["login", "schema"],
                     "relabeling": {"password": "API key"},
                     "placeholders": {
                         "host": "https://api.chartmogul.com",
                         "password": "made by a user with a CRM seat",
+                        "port": "443",
                     },
                 },
                 "conn-fields": {
                     "timeout": {
                         "label": "Timeout",
-                        "description": "Seconds to wait for each answer. Default: 30.",
+                        "description": "Seconds after which a request without a complete response fails. Default: 30.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "max_retries": {

@@ -48,7 +48,7 @@ def test_it_asks_for_an_api_key_and_nothing_that_chartmogul_has_no_use_for(form:
     expect(form.get_by_label("API key")).to_have_attribute("placeholder", "made by a user with a CRM seat")
     expect(form.get_by_label("API key")).to_have_attribute("type", "password")
     expect(form.get_by_label("Host")).to_have_attribute("placeholder", "https://api.chartmogul.com")
-    for hidden in ("login", "port", "schema"):
+    for hidden in ("login", "schema"):
         expect(form.locator(f"[name={hidden}]")).to_have_count(0)
     for hidden in ("Password", "Login", "Port", "Schema"):
         expect(form.get_by_text(hidden, exact=True)).to_have_count(0)

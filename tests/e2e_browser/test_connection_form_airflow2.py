@@ -33,7 +33,7 @@ def test_it_shows_what_chartmogul_needs_and_nothing_else(form: Page) -> None:
     expect(form.get_by_label("API key")).to_have_attribute("placeholder", "made by a user with a CRM seat")
     expect(form.get_by_label("API key")).to_have_attribute("type", "password")
     expect(form.get_by_label("Host")).to_have_attribute("placeholder", "https://api.chartmogul.com")
-    for hidden in ("login", "port", "schema"):
+    for hidden in ("login", "schema"):
         expect(form.locator(f"#{hidden}")).to_be_hidden()
     for label, description in EXTRA_FIELDS.items():
         expect(form.get_by_label(label)).to_be_visible()

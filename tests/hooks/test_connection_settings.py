@@ -319,3 +319,30 @@ def test_a_connection_may_be_json_as_the_form_stores_it(connect: Connect, sandbo
     connect(login="", schema="", port=0, extra=json.dumps({"timeout": None, "max_retries": "1"}))
     assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
     assert len(sandbox.requests) == 1
+
+
+EXTRA = {"timeout": 7, "max_retries": 2, "max_concurrent_requests": 3, "max_requests_per_second": 4.5}
+
+
+@pytest.mark.parametrize(
+    "host", ["api.chartmogul.com", "https://gateway.example.com/chartmogul", "http://localhost:8765"]
+)
+@pytest.mark.parametrize("port", [None, 8443])
+def test_a_connection_survives_the_forms_that_other_tools_write_it_in(
+    host: str, port: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "k3y+/=?&%#@:"
+    written = Connection(
+        conn_id="crm", conn_type="chartmogul", host=host, port=port, password=key, extra=json.dumps(EXTRA)
+    )
+    expected = ConnectionSettings.from_connection(written)
+    assert (expected.api_key, expected.timeout, expected.max_requests_per_second) == (key, 7.0, 4.5)
+    plain = {"conn_type": "chartmogul", "host": host, "port": port, "password": key}
+    for form in (
+        written.get_uri(),
+        json.dumps({**plain, "extra": EXTRA}),
+        json.dumps({**plain, "extra": json.dumps(EXTRA)}),
+        json.dumps({**plain, "extra": {name: str(value) for name, value in EXTRA.items()}}),
+    ):
+        monkeypatch.setenv("AIRFLOW_CONN_CRM", form)
+        assert ConnectionSettings.from_connection(ChartMogulHook.get_connection("crm")) == expected
