@@ -134,7 +134,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
         with fail_fast_on_permanent_errors():
             condition, baseline, uuids = self._condition(), self._given_baseline(), self._uuids()
         is_baseline_missing = condition.needs_baseline and baseline is NOTSET
-        state = self._load_state(context, uuids, keeps_more_than_one_poll=is_baseline_missing or not self._is_single)
+        state = self._load_state(context, uuids, is_kept=is_baseline_missing or not self._is_single)
         try:
             pending = [uuid for uuid in uuids if uuid not in state.met]
             found = dict(zip(pending, self._retrieve(pending), strict=True))
@@ -186,8 +186,9 @@ class OpportunityWaitSensor(BaseSensorOperator):
                 if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
                     self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
                     return self._retrieve_patiently([uuid for uuid in uuids if uuid in values])
+        subject = f"opportunity {uuids[0]}" if self._is_single else f"{len(uuids)} opportunities"
         raise RuntimeError(
-            f"The triggerer sent an event that does not end the wait for {self._subject(uuids)}. The DAG or this "
+            f"The triggerer sent an event that does not end the wait for {subject}. The DAG or this "
             "provider may have changed meanwhile; clear the task to start the wait again."
         )
 
@@ -224,18 +225,15 @@ class OpportunityWaitSensor(BaseSensorOperator):
     def _is_single(self) -> bool:
         return self.opportunity_uuids is None
 
-    def _subject(self, uuids: list[str]) -> str:
-        return f"opportunity {uuids[0]}" if self._is_single else f"{len(uuids)} opportunities"
-
     def _uuids(self) -> list[str]:
         if self._is_single:
             return [check_opportunity_uuid(self.opportunity_uuid)]
         return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
 
-    def _load_state(self, context: Context, uuids: list[str], *, keeps_more_than_one_poll: bool) -> WaitState:
+    def _load_state(self, context: Context, uuids: list[str], *, is_kept: bool) -> WaitState:
         if self._state is None:
-            store = context.get("task_state_store") if keeps_more_than_one_poll else None
             tries = datetime.timedelta(seconds=self.timeout) * ((self.retries or 0) + 1)
+            store = context.get("task_state_store") if is_kept else None
             self._state = WaitState(store, uuids, tries + _RETENTION_MARGIN)
         return self._state
 
@@ -261,11 +259,8 @@ class OpportunityWaitSensor(BaseSensorOperator):
             self._check_failure(uuid, condition.value_of(opportunity), condition)
         for uuid, opportunity in found.items():
             value = condition.value_of(opportunity)
-            if baseline is NOTSET and condition.needs_baseline:
-                known = state.baselines.setdefault(uuid, value)
-            else:
-                known = baseline
-            if condition.is_met(opportunity, known):
+            is_missing = baseline is NOTSET and condition.needs_baseline
+            if condition.is_met(opportunity, state.baselines.setdefault(uuid, value) if is_missing else baseline):
                 state.met[uuid] = value
             elif self._is_single:
                 self.log.info("Opportunity %s: %s", uuid, condition.describe(value))
