@@ -206,9 +206,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             "end_from_trigger": self.end_from_trigger,
         }
         if state and not self._is_single:
-            kwargs["baseline_values"] = {
-                uuid: value for uuid, value in state.baselines.items() if uuid not in state.met
-            }
+            kwargs["baseline_values"] = state.baselines
             kwargs["met_values"] = state.met
         return kwargs
 

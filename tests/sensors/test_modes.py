@@ -212,6 +212,24 @@ def test_all(case: Case, mode: str, sandbox: Sandbox, monkeypatch: pytest.Monkey
     assert ended == ("success", [sandbox.opportunity(second), sandbox.opportunity(first)])
 
 
+@every_mode
+def test_one_that_met_its_target_may_leave_it_for_a_failure_value(
+    mode: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode == "reschedule" and not HAS_TASK_STATE_STORE:
+        return  # it polls all of them each time; see the docs
+    case = FAILURES[0][0]
+    first, second = opportunities(sandbox, case, 2)
+    changes = [
+        lambda: sandbox.set_opportunity(first, forecast_category="won"),
+        lambda: sandbox.set_opportunity(first, forecast_category="lost"),
+        lambda: sandbox.set_opportunity(second, forecast_category="won"),
+    ]
+    with changes_while_waiting(sandbox, *changes):
+        ended = result_of(mode, case, sandbox, monkeypatch, opportunity_uuids=[first, second])
+    assert ended == ("success", [sandbox.opportunity(first), sandbox.opportunity(second)])
+
+
 @by_mode(OF_SEVERAL)
 def test_any(case: Case, mode: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = opportunities(sandbox, case, 2)

@@ -112,6 +112,38 @@ def test_those_that_met_it_before_are_not_polled_and_stay_met(uuids: list[str], 
     assert set(requests_for(sandbox)) == {uuids[1]}
 
 
+def test_any_that_was_met_before_needs_no_request(uuids: list[str], sandbox: Sandbox) -> None:
+    trigger = OpportunityFieldTrigger(
+        field="pipeline_stage",
+        opportunity_uuids=uuids,
+        wait_for="any",
+        target_values="x",
+        met_values={uuids[0]: "x"},
+    )
+
+    async def test() -> None:
+        assert await payload_of(trigger) == {"values": {uuids[0]: "x"}}
+
+    run(test())
+    assert sandbox.requests == []
+
+
+def test_the_event_of_a_failure_holds_that_one_only(uuids: list[str]) -> None:
+    trigger = OpportunityFieldTrigger(
+        field="pipeline_stage",
+        opportunity_uuids=uuids,
+        target_values="Discovery",
+        failure_values="Negotiation",
+        met_values={uuids[1]: "Discovery"},
+        poll_interval=0.1,
+    )
+
+    async def test() -> None:
+        assert await payload_of(trigger) == {"values": {uuids[2]: "Negotiation"}}
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     ("wait_for", "values"),
     [
