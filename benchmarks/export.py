@@ -136,6 +136,9 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
 
 def cost(client: str, url: str, path: Path) -> Cost:
     """Export in this process."""
+    from airflow.sdk.listener import get_listener_manager
+
+    get_listener_manager()  # loads Airflow's plugins, as a task's process does before it runs the task
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     EXPORTS[client](url, path)
