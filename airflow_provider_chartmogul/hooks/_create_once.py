@@ -12,7 +12,6 @@ import datetime
 import itertools
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,8 +68,8 @@ class IdempotencyKey(NamedTuple):
         return self._read(opportunity) == self.value
 
     def is_stored(self, opportunities: Iterable[Mapping[str, Any]]) -> bool:
-        """Return whether ChartMogul is known to store the attribute, because one of the opportunities has a key."""
-        return any(_is_uuid(self._read(opportunity)) for opportunity in opportunities)
+        """Return whether ChartMogul is known to store the attribute, since one of the opportunities has a whole key."""
+        return any(len(self._read(opportunity)) == len(self.value) for opportunity in opportunities)
 
     def is_in(self, body: Mapping[str, Any]) -> bool:
         """Return whether a request body sets this key."""
@@ -300,10 +299,3 @@ class _Creation:
             "A response was lost, so it is uncertain which opportunity this task created, if any: "
             f"{', '.join(named)} {why}; {hint}"
         )
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
