@@ -1,11 +1,10 @@
 """
 Pull one opportunity into a DAG run.
 
-`retrieve_opportunity` asks ChartMogul CRM for one opportunity and leaves its JSON in XCom, just as it was
-received. `describe` turns that JSON into a typed `Opportunity`, whose dates are dates and whose categories
-are enum members.
+`retrieve_opportunity` retrieves one opportunity from ChartMogul CRM and returns its JSON, as received, to XCom.
+`describe` turns the JSON into a typed `Opportunity`, in which dates are dates and categories are enum members.
 
-Trigger it with the UUID of an opportunity of yours; the default is one that the sandbox
+Trigger it with the UUID of one of your opportunities; the default is one that the sandbox
 (`python -m airflow_provider_chartmogul.sandbox`) always has.
 """
 

@@ -1,9 +1,9 @@
 """
-Move the close date of opportunities that should have closed by now and did not.
+Postpone opportunities that are overdue and still open.
 
-`list_due` lists what should have closed before today, `choose_open` takes those that are neither won nor lost, and
-`postpone` runs once for each of them and moves the estimated close date to two weeks from today. Nothing else of an
-opportunity is touched.
+`list_due` lists the opportunities whose estimated close date is before today, `choose_open` selects those that are
+neither won nor lost, and `postpone` runs once for each of them and moves the estimated close date to two weeks from
+today. It changes no other field.
 """
 
 from __future__ import annotations

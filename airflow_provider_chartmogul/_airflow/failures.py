@@ -1,4 +1,4 @@
-"""How errors end a task."""
+"""Errors that end a task without retries."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @contextmanager
 def fail_fast_on_permanent_errors() -> Iterator[None]:
     """
-    Keep a task from using up its retries where no retry can help.
+    Fail the task without retries on an error that no retry can fix.
 
-    :raises AirflowFailException: in place of a permanent :class:`ChartMogulError`, and of the ``ValueError``
-        with which the provider refuses what a user wrote
+    :raises AirflowFailException: instead of a permanent :class:`ChartMogulError`, and of a ``ValueError``, with which
+        the provider refuses parameters
     """
     try:
         yield

@@ -147,9 +147,9 @@ def test_a_created_one_of_another_customer_is_named() -> None:
     assert_named(raised.value, [created])
 
 
-@pytest.mark.parametrize(("minutes", "is_trusted"), [(14, True), (16, False)])
+@pytest.mark.parametrize(("minutes", "is_trusted"), [(14, True), (15.5, False)])
 def test_an_equal_one_that_was_created_long_after_the_try_is_named(
-    *, minutes: int, is_trusted: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    *, minutes: float, is_trusted: bool, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store()
     sandbox.inject_fault(LOST)
