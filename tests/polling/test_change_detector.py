@@ -131,6 +131,17 @@ def test_a_404_of_the_list_deletes_nothing() -> None:
     run_in_virtual_time(test())
 
 
+def test_a_chosen_opportunity_that_is_seen_late_is_not_new() -> None:
+    async def test() -> None:
+        async with running(uuids=[UUID_1]) as detector:
+            detector.on_error(DOWN, UUID_1)
+            await detector.on_round_end(None)
+            assert detector.on_opportunity(opportunity(created_at="2030-01-01T00:00:00.000Z")) is False
+            assert detector.on_opportunity(opportunity(category="won")) is True
+
+    run_in_virtual_time(test())
+
+
 @pytest.mark.parametrize("uuid", [None, 5, [], {}], ids=str)
 def test_an_entry_without_a_uuid_is_left_out(uuid: Any) -> None:
     async def test() -> None:

@@ -244,3 +244,30 @@ async def test_watchers_of_an_asset_with_other_settings_and_no_name_have_snapsho
     async with watching(OpportunityForecastCategoryEventTrigger(target_categories="won", poll_interval=0.3), store):
         await rounds(sandbox, 2)
     assert len(store.values) == 3, "The interval is no part of a snapshot's identity."
+
+
+class TwoAssets:
+    """The stores of two assets that share a trigger, as Airflow hands them over."""
+
+    def __init__(self) -> None:
+        self._by_name = {"won": VirtualStore(), "lost": VirtualStore()}
+        self._by_uri: dict[str, VirtualStore] = {}
+
+
+async def test_two_assets_that_share_a_trigger_keep_one_snapshot_and_name_the_watcher(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    assets = TwoAssets()
+    async with watching(on_category(), assets):
+        await eventually(lambda: assets._by_name["lost"].values)
+        sandbox.rotate_api_key("another-key")
+        await eventually(lambda: "Watcher lost, won on connection chartmogul_default: " in caplog.text)
+    assert not assets._by_name["won"].values
+
+
+async def test_a_watcher_without_a_name_and_an_asset_is_named_by_its_class(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(quick()):
+        sandbox.rotate_api_key("another-key")
+        await eventually(lambda: "Watcher OpportunityEventTrigger on connection" in caplog.text)
