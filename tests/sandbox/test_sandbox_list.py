@@ -227,6 +227,8 @@ def test_a_cursor_serves_with_other_filters_too(large: Client) -> None:
 
 def test_filters_follow_changes(client: Client, sandbox: Sandbox) -> None:
     newest, middle, oldest = uuids(sandbox.opportunities)
+    for _ in range(20):  # more than match, so that an index is shorter than the list
+        sandbox.add_opportunity(pipeline="Partners")
     for uuid in (newest, oldest):
         sandbox.set_opportunity(uuid, pipeline="Renewals")
     sandbox.set_opportunity(middle, pipeline="New Business")
