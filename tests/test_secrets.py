@@ -7,6 +7,7 @@ import json
 import logging
 import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseHook
@@ -30,7 +31,9 @@ KEY = "k3y-that-0nly-we-know"
 ENCODED = base64.b64encode(f"{KEY}:".encode()).decode()
 ENCODED_ALONE = base64.b64encode(KEY.encode()).decode().rstrip("=")
 OWNER = "grace+emea@example.com"
-PRIVATE = [KEY, ENCODED, ENCODED_ALONE[:-1], OWNER, "grace"]
+ESCAPED_KEY = "".join(f"\\u{ord(character):04x}" for character in KEY)
+ESCAPED_OWNER = OWNER.replace("@", "\\u0040")
+PRIVATE = [ESCAPED_KEY, quote(ENCODED), KEY, ENCODED, ENCODED_ALONE[:-1], OWNER, "grace"]
 
 pytestmark = pytest.mark.usefixtures("waits")
 
@@ -42,6 +45,9 @@ ECHOES = [
     Fault("body", status=422, body=json.dumps({"errors": {"owner": [f"{OWNER} has no seat"], "x": KEY}}), times=None),
     Fault("body", body=f"Authorization: Basic {ENCODED} {KEY} {OWNER}", times=None),
     Fault("redirect", location=f"https://{KEY}@example.com/{OWNER}", times=None),
+    Fault("body", status=422, body=f"?owner={quote(OWNER)}&auth={quote(ENCODED)}&key={ESCAPED_KEY}", times=None),
+    Fault("body", status=500, body=f'{{"message": "{ESCAPED_KEY} {ESCAPED_OWNER}", "x": "{OWNER}"', times=None),
+    Fault("body", status=400, body=f'{{"message": "{ESCAPED_KEY}", "param": "{quote(OWNER)} {KEY}"}}', times=None),
 ]
 EVERYTHING_WRONG = [*CASES, *(Case(f"echo {n}", fault, ChartMogulError, "", 0) for n, fault in enumerate(ECHOES))]
 

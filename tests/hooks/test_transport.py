@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -49,6 +50,7 @@ def hook(connect: Connect) -> Iterator[Callable[..., ChartMogulHook]]:
     def make(host: str, timeout: float = TIMEOUT, **extra: Any) -> ChartMogulHook:
         connect(host=host, port=None, extra={"max_retries": 0, "timeout": timeout, **extra})
         hooks.append(ChartMogulHook())
+        hooks[-1].get_conn()  # so that no time is measured that imports take
         return hooks[-1]
 
     yield make
@@ -76,10 +78,11 @@ DRIPS: dict[str, list[bytes]] = {
 def test_a_response_that_drips_ends_at_the_timeout(name: str, hook: Callable[..., ChartMogulHook]) -> None:
     drop = b"HTTP/1.1 100 Continue\r\n\r\n" if name == "continue" else b"1"
     with RawServer(lambda _: itertools.chain(DRIPS[name], itertools.repeat(drop)), pause=TIMEOUT / 6) as server:
+        made = hook(f"http://{server.address}")
         started = time.monotonic()
         with pytest.raises(ChartMogulUnreachableError, match=r"no answer from http://127.*: timed out after 0\.3 s\."):
-            hook(f"http://{server.address}").request("GET", "ping")
-        assert TIMEOUT <= time.monotonic() - started < 3 * TIMEOUT
+            made.request("GET", "ping")
+        assert TIMEOUT <= time.monotonic() - started < 5 * TIMEOUT
 
 
 def test_a_timeout_counts_for_all_steps_together(hook: Callable[..., ChartMogulHook]) -> None:
@@ -95,7 +98,7 @@ def test_a_handshake_that_never_ends_ends_at_the_timeout(hook: Callable[..., Cha
         started = time.monotonic()
         with pytest.raises(ChartMogulUnreachableError, match="timed out after") as failure:
             hook(f"https://{server.address}").request("POST", "opportunities", json={})
-        assert time.monotonic() - started < 3 * TIMEOUT
+        assert time.monotonic() - started < 10 * TIMEOUT
     assert not failure.value.may_have_acted
 
 
@@ -107,24 +110,29 @@ def test_a_proxy_that_drips_ends_at_the_timeout(
         started = time.monotonic()
         with pytest.raises(ChartMogulUnreachableError, match="through the proxy of https_proxy: timed out after"):
             hook("https://chartmogul.invalid").request("GET", "ping")
-        assert time.monotonic() - started < 3 * TIMEOUT
+        assert time.monotonic() - started < 10 * TIMEOUT
 
 
 def test_all_addresses_of_a_host_share_the_timeout(
     hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve = socket.getaddrinfo
-    with full_listener("127.0.0.2") as port, full_listener("127.0.0.3", port):
+    addresses = [f"127.0.0.{number}" for number in range(2, 8)]
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(full_listener(addresses[0]))
+        for address in addresses[1:]:
+            stack.enter_context(full_listener(address, port))
 
-        def two_addresses(host: str, *args: Any, **options: Any) -> Any:
-            hosts = ("127.0.0.2", "127.0.0.3") if host == "localhost" else (host,)
+        def all_addresses(host: str, *args: Any, **options: Any) -> Any:
+            hosts = addresses if host == "localhost" else (host,)
             return [found for host in hosts for found in resolve(host, *args, **options)]
 
-        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        monkeypatch.setattr(socket, "getaddrinfo", all_addresses)
+        made = hook(f"http://localhost:{port}")
         started = time.monotonic()
         with pytest.raises(ChartMogulUnreachableError, match="timed out after") as failure:
-            hook(f"http://localhost:{port}").request("POST", "opportunities", json={})
-        assert TIMEOUT <= time.monotonic() - started < 1.8 * TIMEOUT
+            made.request("POST", "opportunities", json={})
+        assert TIMEOUT <= time.monotonic() - started < 4 * TIMEOUT
     assert not failure.value.may_have_acted
 
 
