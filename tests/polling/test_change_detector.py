@@ -203,6 +203,25 @@ def test_a_change_is_saved_only_after_its_event_was_handed_over_and_had_time_to_
     run_in_virtual_time(test())
 
 
+def test_of_two_transitions_the_first_is_saved_without_the_second_whose_event_is_on_its_way() -> None:
+    store = VirtualStore()
+
+    async def test() -> None:
+        async with running(store) as detector:
+            for category in ("pipeline", "won", "lost"):
+                detector.on_opportunity(opportunity(category=category))
+                await detector.on_round_end({UUID_1})
+            detector.acknowledge(detector.changes.get_nowait())
+            await asyncio.sleep(SETTLED)
+            assert "won" in str(store.values)
+            assert "lost" not in str(store.values)
+            detector.acknowledge(detector.changes.get_nowait())
+            await asyncio.sleep(SETTLED)
+            assert "lost" in str(store.values)
+
+    run_in_virtual_time(test())
+
+
 def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
     async def hang(*_: Any) -> None:
         await asyncio.Event().wait()
