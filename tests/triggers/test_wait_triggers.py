@@ -302,3 +302,15 @@ def test_an_error_of_the_list_is_written_down_and_ends_no_wait(logs: Logs) -> No
     assert logs.messages == ["GET /v1/opportunities: HTTP 400: refused. The wait goes on."]
     with pytest.raises(ChartMogulInvalidRequestError):
         trigger_for(UUID)._handle_error(WaitEvent(UUID, error=error, ends_wait=True))
+
+
+def test_the_message_of_each_wait_names_its_own_request(sandbox: Sandbox) -> None:
+    uuids = uuids_of(sandbox, 2)
+    sandbox.rotate_api_key("nobody-told-airflow")
+
+    async def test() -> None:
+        async with waiting([trigger_for(uuid) for uuid in uuids]) as tasks:
+            for uuid, task in zip(uuids, tasks, strict=True):
+                assert f"GET /v1/opportunities/{uuid}: HTTP 401" in (await task).payload["error"]
+
+    run(test())
