@@ -52,12 +52,17 @@ class RawServer:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        for open_socket in (self._listener, *self.connections):
-            with contextlib.suppress(OSError):
-                open_socket.shutdown(socket.SHUT_RDWR)
-            open_socket.close()
-        for thread in self._threads:
+        self._close(self._listener)
+        self._threads[0].join()  # after which no connection is added
+        for connection in self.connections:
+            self._close(connection)
+        for thread in self._threads[1:]:
             thread.join()
+
+    def _close(self, open_socket: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            open_socket.shutdown(socket.SHUT_RDWR)
+        open_socket.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
