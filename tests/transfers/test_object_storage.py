@@ -269,12 +269,22 @@ def test_a_killed_export_leaves_nothing_under_its_name_and_a_retry_succeeds(acco
 
 
 FAILING_EXPORT = """
-import os, sys
+import http.client, sys, threading
 from airflow_provider_chartmogul.transfers._formats import JsonLinesWriter
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
+sent = threading.Semaphore(0)
+send_headers = http.client.HTTPConnection.endheaders
+
+def endheaders(*args, **kwargs):
+    send_headers(*args, **kwargs)
+    sent.release()
+
 def write(writer, page):
+    sent.acquire(), sent.acquire()
     raise OSError("The disk is full.")
+
+http.client.HTTPConnection.endheaders = endheaders
 
 JsonLinesWriter.write = write
 ChartMogulToObjectStorageOperator(task_id="export", path=sys.argv[1]).execute({})
