@@ -14,7 +14,14 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulNotFoundError
-from tests.support.virtual_account import VirtualAccount, error_of, pipeline_of, run_in_virtual_time, uuid_of
+from tests.support.virtual_account import (
+    VirtualAccount,
+    VirtualHook,
+    error_of,
+    pipeline_of,
+    run_in_virtual_time,
+    uuid_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -307,6 +314,31 @@ async def test_behind_a_broken_page_waits_are_looked_at_singly_and_other_pages_a
         assert wait.changed[uuids[850]] <= changed + 45
         assert watcher.changed[uuids[1500]] <= changed + 45
         assert watcher.rounds[-1][1] is None
+
+
+def test_cursors_that_are_refused_from_some_time_on_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = VirtualHook.request
+
+    def expire(hook: VirtualHook, method: str, endpoint: str, *, params: dict[str, Any]) -> Any:
+        cursor = params.get("cursor")
+        if cursor and not cursor.startswith("new "):
+            raise error_of(endpoint, 400)
+        answer = request(hook, method, endpoint, params={**params, "cursor": cursor and cursor.removeprefix("new ")})
+        return {**answer, "cursor": f"new {answer['cursor']}"}
+
+    async def test() -> None:
+        account, watcher = account_of(2_000), Recorder()
+        with polled(account, watcher, 10):
+            await asyncio.sleep(60)
+            monkeypatch.setattr(VirtualHook, "request", expire)
+            await asyncio.sleep(60)
+            account.categories[uuid_of(3)] = "won"
+            changed = clock()
+            await asyncio.sleep(30)
+            assert watcher.changed[uuid_of(3)] <= changed + 15
+            assert watcher.rounds[-1][1] == 2_000
+
+    run_in_virtual_time(test())
 
 
 @virtual
