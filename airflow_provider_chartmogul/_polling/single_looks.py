@@ -51,18 +51,23 @@ class Target:
 
 
 class Turns:
-    """Let the event loop's other tasks run between the callbacks of a long series."""
+    """
+    Let the event loop's other tasks run between the callbacks of a long series.
 
-    def __init__(self) -> None:
-        self._begin = time.perf_counter()
+    :param clock: measures the time that the callbacks take
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._begin = clock()
         self._wake_ups = 0
 
     async def next(self, *, has_woken: bool) -> None:
         """Pause if enough was done."""
         self._wake_ups += has_woken
-        if self._wake_ups == _WAKE_UPS_IN_A_STEP or time.perf_counter() - self._begin > _LONGEST_STEP:
+        if self._wake_ups == _WAKE_UPS_IN_A_STEP or self._clock() - self._begin > _LONGEST_STEP:
             await asyncio.sleep(0)
-            self._begin, self._wake_ups = time.perf_counter(), 0
+            self._begin, self._wake_ups = self._clock(), 0
 
 
 class SingleLooks:
