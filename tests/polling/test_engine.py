@@ -555,7 +555,9 @@ async def test_an_opportunity_that_a_subscriber_discards_is_polled_no_more() -> 
 
 
 @pytest.mark.parametrize(("milliseconds", "has_woken", "runs"), [(2, False, 334), (0, True, 21), (0, False, 1)])
-async def test_a_long_series_of_callbacks_lets_other_tasks_run(milliseconds: int, has_woken: bool, runs: int) -> None:
+async def test_a_long_series_of_callbacks_lets_other_tasks_run(
+    *, milliseconds: int, has_woken: bool, runs: int
+) -> None:
     now = 0.0
     runs_of_another_task = 0
 
