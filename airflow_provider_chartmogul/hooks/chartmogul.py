@@ -99,7 +99,9 @@ class ChartMogulHook(BaseHook):
     @cached_property
     def settings(self) -> ConnectionSettings:
         """The settings of the Airflow connection, loaded at first use."""
-        return self._load_settings()
+        from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+
+        return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
     @cached_property
     def _client(self) -> Client:
@@ -128,23 +130,6 @@ class ChartMogulHook(BaseHook):
         It authenticates and keeps connections alive; retries, timeouts and errors come with :meth:`request`.
         """
         return self._client.session
-
-    def reconnect(self) -> ConnectionSettings:
-        """Load the Airflow connection again, use it from the next request on, and return its settings."""
-        from airflow_provider_chartmogul.hooks._client import Client
-
-        settings = self._load_settings()
-        previous = self.__dict__.get("_client")
-        # First in use, then the previous one closed: other threads go on, each with a key and host that fit together.
-        self.settings, self._client = settings, Client(settings, self._decode)
-        if previous is not None:
-            previous.close()
-        return settings
-
-    def _load_settings(self) -> ConnectionSettings:
-        from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
-
-        return ConnectionSettings.from_connection(self.get_connection(self.chartmogul_conn_id))
 
     def close(self) -> None:
         """Close the session; the next request opens another."""

@@ -335,14 +335,3 @@ def test_another_opportunity_than_the_one_asked_for_is_not_returned(hook: ChartM
     sandbox.inject_fault(Fault("body", body=json.dumps(other)))
     with pytest.raises(ChartMogulInvalidResponseError, match=f"expected opportunity {EXAMPLE_OPPORTUNITY_UUID}"):
         hook.retrieve_opportunity(EXAMPLE_OPPORTUNITY_UUID)
-
-
-def test_a_session_is_closed_only_when_its_successor_is_in_use(
-    hook: ChartMogulHook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = hook.get_conn()
-    in_use_at_close: list[Any] = []
-    monkeypatch.setattr(hook._client, "close", lambda: in_use_at_close.append(hook.get_conn()))
-    hook.reconnect()
-    assert in_use_at_close == [hook.get_conn()]
-    assert hook.get_conn() is not before
