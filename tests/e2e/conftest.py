@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 NEEDS_AIRFLOW_3 = [
     "e2e_no_worker.py",
     "example_on_opportunity_won.py",
+    "example_on_stage_change.py",
     "test_no_worker.py",
-    "test_on_opportunity_won.py",
+    "test_watchers.py",
 ]
 
 collect_ignore = [] if IS_AIRFLOW_3 else NEEDS_AIRFLOW_3

@@ -48,15 +48,15 @@ def _faults_end(sandbox: Sandbox) -> Iterator[None]:
 
 
 def start_waiting(sandbox: Sandbox, runs: Runs) -> tuple[str, list[str]]:
-    uuids = [sandbox.add_opportunity(forecast_category="pipeline")["uuid"] for _ in range(WAITS)]
+    uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(WAITS)]
     run_id = runs.trigger(DAG_ID, opportunity_uuids=uuids)
     wait_until(lambda: runs.count(DAG_ID, run_id, state="deferred") == 1, "it waits")
     return run_id, uuids
 
 
-def win(sandbox: Sandbox, uuids: list[str]) -> None:
+def lose(sandbox: Sandbox, uuids: list[str]) -> None:
     for uuid in uuids:
-        sandbox.set_opportunity(uuid, forecast_category="won")
+        sandbox.set_opportunity(uuid, forecast_category="lost")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -68,7 +68,7 @@ def test_a_broken_list_ends_no_wait_and_keeps_none_from_its_end(
     read_before = log.stat().st_size
     sandbox.inject_fault(case.fault)
     wait_until(lambda: case.log in log.read_bytes()[read_before:].decode(errors="replace"), f"the log says {case.log}")
-    win(sandbox, uuids)
+    lose(sandbox, uuids)
     assert runs.outcome(DAG_ID, run_id) == "success"
     line = next(
         line for line in log.read_bytes()[read_before:].decode(errors="replace").splitlines() if case.log in line
@@ -78,11 +78,11 @@ def test_a_broken_list_ends_no_wait_and_keeps_none_from_its_end(
 
 def test_a_get_that_hangs_delays_no_other_wait(runs: Runs, sandbox: Sandbox) -> None:
     dag_id = "e2e_mapped_waits"
-    uuids = [sandbox.add_opportunity(forecast_category="pipeline")["uuid"] for _ in range(3)]
+    uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(3)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
     wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == len(uuids), "all wait")
     sandbox.inject_fault(Fault("hang", path=uuids[0], seconds=300, times=None))
-    win(sandbox, uuids)
+    lose(sandbox, uuids)
     wait_until(lambda: runs.count(dag_id, run_id, state="success") == len(uuids), "the others end", seconds=30)
     assert runs.get(dag_id, run_id)["state"] == "running"
     sandbox.clear_faults()
@@ -93,5 +93,5 @@ def test_lists_that_come_back_short_end_no_wait(runs: Runs, sandbox: Sandbox) ->
     run_id, uuids = start_waiting(sandbox, runs)
     short = Fault("body", body='{"entries":[],"cursor":null,"has_more":false}', path=LIST, times=3)
     sandbox.inject_fault(short)
-    win(sandbox, uuids)
+    lose(sandbox, uuids)
     assert runs.outcome(DAG_ID, run_id) == "success"

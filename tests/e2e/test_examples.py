@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 from scripts.isolation import REPOSITORY
-from tests.e2e import test_on_opportunity_won
 from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
@@ -111,4 +110,4 @@ def test_stage_hygiene(runs: Runs, sandbox: Sandbox) -> None:
 def test_each_example_is_run_here_or_in_a_module_of_its_own() -> None:
     examples = {path.stem for path in (REPOSITORY / "example_dags").glob("*.py")}
     run_here = {name.replace("test_", "example_", 1) for name in globals()}
-    assert examples <= run_here | {test_on_opportunity_won.DAG_ID}
+    assert examples <= run_here | {"example_on_opportunity_won", "example_on_stage_change"}

@@ -15,7 +15,7 @@ DAG_ID = "e2e_mapped_waits"
 
 
 def test_rounds_requests_and_waits_are_counted_by_connection(runs: Runs, sandbox: Sandbox, statsd: StatsD) -> None:
-    uuids = [sandbox.add_opportunity(forecast_category="pipeline")["uuid"] for _ in range(2)]
+    uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(2)]
     run_id = runs.trigger(DAG_ID, opportunity_uuids=uuids)
     wait_until(lambda: statsd.latest("chartmogul.waits.chartmogul_default") >= 2, "two waits are counted")
     wait_until(lambda: statsd.total("chartmogul.requests.chartmogul_default.200") > 0, "requests are counted")
@@ -30,5 +30,5 @@ def test_rounds_requests_and_waits_are_counted_by_connection(runs: Runs, sandbox
     finally:
         sandbox.clear_faults()
     for uuid in uuids:
-        sandbox.set_opportunity(uuid, forecast_category="won")
+        sandbox.set_opportunity(uuid, forecast_category="lost")
     runs.outcome(DAG_ID, run_id)

@@ -37,7 +37,7 @@ def test_a_killed_triggerer_loses_no_wait(
     case: Case, airflow: LocalAirflow, runs: Runs, sandbox: Sandbox, leaks_so_far: Callable[[], list[str]]
 ) -> None:
     dag_id, number, tasks = case
-    uuids = [sandbox.add_opportunity(forecast_category="pipeline")["uuid"] for _ in range(number)]
+    uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(number)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
     wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == tasks, "all wait", seconds=900)
     # Afterwards the triggers are gone.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.e2e_browser.conftest import Screenshot
 
 EXTRA_FIELDS = {
-    "Timeout": "Seconds to wait for each answer. Default: 30.",
+    "Timeout": "Seconds after which a request without a complete response fails. Default: 30.",
     "Retries": "How often a failed request is sent again, at most. Default: 5.",
 }
 

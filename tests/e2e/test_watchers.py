@@ -1,4 +1,4 @@
-"""A DAG that runs because an opportunity was won."""
+"""DAGs that run because an opportunity was won, was created or moved to another stage."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scripts.local_airflow import LocalAirflow
 
 DAG_ID = "example_on_opportunity_won"
+STAGES_DAG_ID = "example_on_stage_change"
 
 
 def win(sandbox: Sandbox, count: int = 1) -> list[str]:
@@ -35,9 +36,9 @@ def retrievals(runs: Runs, uuid: str) -> list[str]:
     ]
 
 
-def saved(airflow: LocalAirflow) -> list[dict[str, Any]]:
-    """Return what Airflow keeps for the watcher."""
-    (asset,) = airflow.api("GET", "assets")["assets"]
+def saved(airflow: LocalAirflow, name: str = "chartmogul_opportunities_won") -> list[dict[str, Any]]:
+    """Return the values that Airflow stores for a watcher of an asset."""
+    (asset,) = [asset for asset in airflow.api("GET", "assets")["assets"] if asset["name"] == name]
     path = f"assets/{asset['id']}/state-store?limit=100"
     found: list[dict[str, Any]] = []
     while page := airflow.api("GET", f"{path}&offset={len(found)}")["asset_state_store"]:
@@ -54,7 +55,8 @@ def is_saved_as_won(airflow: LocalAirflow, uuid: str) -> bool:
 def _pause_afterwards(airflow: LocalAirflow) -> Iterator[None]:
     yield
     # The test of waits, which comes later, wins hundreds of opportunities.
-    airflow.api("PATCH", f"dags/{DAG_ID}", {"is_paused": True})
+    for dag_id in (DAG_ID, STAGES_DAG_ID):
+        airflow.api("PATCH", f"dags/{dag_id}", {"is_paused": True})
 
 
 @pytest.fixture
@@ -86,3 +88,26 @@ def test_a_change_starts_a_run_also_when_no_triggerer_ran_at_the_time(
 def test_changes_that_are_seen_at_once_all_start_a_run(runs: Runs, sandbox: Sandbox) -> None:
     for uuid in win(sandbox, 5):
         wait_until(partial(retrievals, runs, uuid), "a run for each change has finished")
+
+
+def test_a_change_of_stage_and_a_new_opportunity_start_a_run(
+    airflow: LocalAirflow, runs: Runs, sandbox: Sandbox
+) -> None:
+    wait_until(
+        lambda: any(value.get("has_baseline") for value in saved(airflow, "chartmogul_stage_changes")),
+        "the watcher has polled",
+    )
+    moved = next(
+        one
+        for one in sandbox.opportunities
+        if (one["pipeline"], one["pipeline_stage"]) == ("New Business", "Discovery")
+    )
+    sandbox.set_opportunity(moved["uuid"], pipeline_stage="Evaluation")
+    created = sandbox.add_opportunity(pipeline="New Business", pipeline_stage="Negotiation")
+
+    def described() -> list[str]:
+        ended = [run["dag_run_id"] for run in runs.of(STAGES_DAG_ID) if run["state"] == "success"]
+        return [line for run_id in ended for line in runs.xcom(STAGES_DAG_ID, run_id, "describe")]
+
+    wait_until(lambda: f"{created['uuid']}: new -> Negotiation" in described(), "a run describes the new one")
+    wait_until(lambda: f"{moved['uuid']}: Discovery -> Evaluation" in described(), "a run describes the moved one")
