@@ -1,5 +1,5 @@
 """
-What can go wrong between Airflow and ChartMogul: one error for each thing a user can do about it.
+The errors of this provider: one class for each remedy.
 
 ::
 
@@ -11,9 +11,9 @@ What can go wrong between Airflow and ChartMogul: one error for each thing a use
     ├── ChartMogulInvalidRequestError   400, 402, 405, 422 and any other 4xx: the request has to change
     ├── ChartMogulRateLimitError        429: too many requests           (transient)
     ├── ChartMogulUnavailableError      5xx, 408, 425: it has a problem  (transient)
-    ├── ChartMogulUnreachableError      no answer came over the network  (transient)
-    ├── ChartMogulInvalidResponseError  an answer that the API does not promise (transient)
-    └── ChartMogulAmbiguousCreateError        only a person can tell whether something was created
+    ├── ChartMogulUnreachableError      no complete response             (transient)
+    ├── ChartMogulInvalidResponseError  a response that the API does not document (transient)
+    └── ChartMogulAmbiguousCreateError  the outcome of a creation is unknown
 
 The tree stands outside ``AirflowException``, because under ``soft_fail`` Airflow's deferrable sensors skip on
 any ``AirflowException`` while poking sensors do not; outside of it both modes behave alike.
@@ -39,26 +39,26 @@ def hide_addresses(text: str) -> str:
 
 class ChartMogulError(Exception):
     """
-    The base of everything that this provider raises about ChartMogul.
+    The base class of this provider's errors.
 
-    Email addresses are taken out of all texts.
+    Email addresses are redacted from all texts.
 
-    :param message: the message of ChartMogul, or of the network
+    :param message: the message of ChartMogul or of the network stack
     :param method: HTTP method of the request that failed; None if none was sent
     :param path: path of that request, without its query
-    :param status: HTTP status of the answer; None if there was none
-    :param param: the request parameter that ChartMogul blames, if it names one
-    :param retry_after: seconds that ChartMogul asks to wait before the next request, if it does
-    :param may_have_acted: whether ChartMogul may have done what was asked, in this try or an earlier one,
-        although no answer says so
-    :param advice: what to do about it, where that differs from the class's advice
+    :param status: HTTP status of the response; None if there was none
+    :param param: the request parameter that ChartMogul names as the cause, if any
+    :param retry_after: the response's ``Retry-After`` in seconds, if any
+    :param may_have_acted: whether ChartMogul may have performed the request, in this attempt or an earlier one,
+        although no response confirms it
+    :param advice: overrides the class's advice
     """
 
     transient: ClassVar[bool] = False
-    """Whether the same request can succeed later without anybody changing anything."""
+    """Whether the same request may succeed later."""
 
     advice: str = ""
-    """What a user can do about it."""
+    """The remedy, for users."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class ChartMogulError(Exception):
 
     @property
     def summary(self) -> str:
-        """Which request failed, and how."""
+        """The failed request and its error, without advice."""
         parts = [self.message.rstrip(".")]
         if self.status is not None:
             parts.insert(0, f"HTTP {self.status}")
@@ -96,7 +96,7 @@ class ChartMogulError(Exception):
         return f"{': '.join(parts)}."
 
     def __str__(self) -> str:
-        """Say which request failed, how, and what to do."""
+        """Return the summary and the advice."""
         return f"{self.summary} {self.advice}".rstrip()
 
 
@@ -129,43 +129,45 @@ class ChartMogulNotFoundError(ChartMogulError):
 
 
 class ChartMogulInvalidRequestError(ChartMogulError):
-    """ChartMogul refuses the request as it stands."""
+    """ChartMogul rejects the request as invalid."""
 
     advice = "Change the request as the message says; sending it again will not help."
 
 
 class ChartMogulRateLimitError(ChartMogulError):
-    """The account's limit of 40 requests a second, or of computing time, is used up."""
+    """The account exceeds its limit of 40 requests per second, or of computing time."""
 
     transient = True
-    advice = "Send fewer requests at once, for example by giving the tasks an Airflow pool."
+    advice = "Send fewer concurrent requests, for example by giving the tasks an Airflow pool."
 
 
 class ChartMogulUnavailableError(ChartMogulError):
-    """ChartMogul has a problem of its own, or more than 20 connections are open at once."""
+    """ChartMogul has a server error, or more than 20 connections are open."""
 
     transient = True
-    advice = "Try again later; if it lasts, look at ChartMogul's status page."
+    advice = "Try again later; if the error persists, check ChartMogul's status page."
 
 
 class ChartMogulUnreachableError(ChartMogulError):
-    """No complete answer came over the network."""
+    """No complete response was received."""
 
     transient = True
     advice = "Check the host of the Airflow connection, and the network between this machine and ChartMogul."
 
 
 class ChartMogulInvalidResponseError(ChartMogulError):
-    """The answer is not what the API promises: a proxy, a maintenance page, or not ChartMogul at all."""
+    """The response is not one that the API documents: a proxy's, a maintenance page, or another server's."""
 
     transient = True
-    advice = "Check that the host of the Airflow connection is ChartMogul's API and that no proxy answers for it."
+    advice = (
+        "Check that the host of the Airflow connection is ChartMogul's API and that no proxy responds in its place."
+    )
 
 
 class ChartMogulAmbiguousCreateError(ChartMogulError):
-    """What was created, if anything was, cannot be told from what others created or changed."""
+    """The created opportunity, if any, cannot be distinguished from those of other clients."""
 
     advice = (
-        "Look at them in ChartMogul. If one of them is what this task was to create, delete the others that should "
-        "not be there and mark the task as success; if none is, create it by hand or in a new DAG run."
+        "Check them in ChartMogul. If one of them is this task's opportunity, delete any duplicates and mark the task "
+        "as success; if none is, create it by hand or in a new DAG run."
     )

@@ -1,4 +1,4 @@
-"""What Airflow reads when it starts. Imports nothing, so that it costs nothing and cannot fail."""
+"""The provider's metadata, which Airflow reads at startup. Imports nothing, so that it is cheap and cannot fail."""
 
 
 def get_provider_info() -> dict[str, object]:

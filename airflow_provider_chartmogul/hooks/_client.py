@@ -1,4 +1,4 @@
-"""Sending one request: a session, and the JSON or the error that comes of it."""
+"""One request over a session, with the response's JSON or the error as the result."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _CA_ADVICE = (
-    "If a proxy or gateway on the way signs with a certificate authority of its own, set REQUESTS_CA_BUNDLE to the "
-    "file of its certificate."
+    "If a proxy or gateway uses its own certificate authority, set REQUESTS_CA_BUNDLE to the file of that "
+    "authority's certificate."
 )
 
 
 class Client:
     """
-    A session, and the settings that it was made of.
+    A session and its settings.
 
-    :param settings: of the Airflow connection
+    :param settings: those of the Airflow connection
     :param decode: parses a response body; ``ValueError`` from it means that the body is not JSON
     """
 
@@ -94,8 +94,8 @@ class Client:
                     content = read_beginning(response) if is_error else read_body(response)
             except (ResponseTooLargeError, UnknownEncodingError) as error:
                 raise ChartMogulInvalidResponseError(str(error), may_have_acted=True, **request) from None
-            except Exception as error:  # noqa: BLE001  # requests lets errors of urllib3 and of the system through
-                # Not chained: the text of the original has the query in it, and that may hold an owner's address.
+            except Exception as error:  # noqa: BLE001  # requests does not wrap all errors of urllib3 and of the system
+                # Not chained: the original's text contains the query, which may hold an owner's address.
                 raise self._failure(error, handled_before, exchange, request) from None
         if is_error:
             raise error_from_response(
@@ -122,7 +122,7 @@ class Client:
         proxy_variable = _proxy_variable(settings.base_url) if self.session.trust_env else None
         if not exchange.has_sent:
             if isinstance(error, ValueError | AssertionError) and proxy_variable:
-                # No part of the address is shown: an unquoted # or / makes anything of the password.
+                # The address is not shown: with an unquoted # or /, any part of it may be the password.
                 return ChartMogulConfigurationError(
                     f"{proxy_variable}: not the address of a proxy that can be used; percent-encode special characters "
                     "in its user name and password"
@@ -139,7 +139,7 @@ class Client:
         through = f" through the proxy of {proxy_variable}" if proxy_variable else ""
         host = settings.base_url.removesuffix("/v1")
         return ChartMogulUnreachableError(
-            settings.redact(f"no answer from {host}{through}: {reason}"),
+            settings.redact(f"no response from {host}{through}: {reason}"),
             may_have_acted=exchange.has_sent,
             advice=_CA_ADVICE if isinstance(cause, ssl.SSLCertVerificationError) else None,
             **request,
@@ -153,7 +153,7 @@ def _new_session(settings: ConnectionSettings) -> requests.Session:
     session.headers["User-Agent"] = f"airflow-provider-chartmogul/{__version__} apache-airflow/{airflow_version}"
     session.headers["Accept-Encoding"] = "gzip"  # which is decompressed with a limit
     if settings.is_loopback:
-        # A proxy cannot reach this machine's loopback, and must not be shown a key that is on its way there.
+        # A proxy cannot reach this machine's loopback, and must not receive the key.
         session.trust_env = False
         session.verify = os.environ.get(_ca_variable() or "") or True
     adapter = Adapter(pool_maxsize=settings.max_concurrent_requests)
@@ -164,7 +164,7 @@ def _new_session(settings: ConnectionSettings) -> requests.Session:
 
 def _root_cause(error: BaseException, handled_before: BaseException | None) -> BaseException:
     """Return the error of the operating system, or of the innermost library."""
-    # The caller may be handling another error meanwhile, which is the context of all that is raised here.
+    # The caller may be handling another error, which is then the context of every error raised here.
     while (cause := error.__cause__ or error.__context__) and cause is not handled_before:
         error = cause
     return error
@@ -181,7 +181,7 @@ def _ca_variable() -> str | None:
 
 
 def _proxy_variable(url: str) -> str | None:
-    """Return the name of the setting that a request's proxy comes from, if there is one."""
+    """Return the name of the variable that sets a request's proxy; None if it uses no proxy."""
     if not select_proxy(url, get_environ_proxies(url)):
         return None
     names = (f"{urlsplit(url).scheme}_proxy", "all_proxy")
@@ -190,7 +190,7 @@ def _proxy_variable(url: str) -> str | None:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Return the seconds that a response asks to wait, if it does."""
+    """Return a response's ``Retry-After`` in seconds, if it has one."""
     header = response.headers.get("Retry-After", "").strip()
     try:
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header):

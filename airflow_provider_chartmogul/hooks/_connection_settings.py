@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``chartmogul`` says, checked."""
+"""The validated settings of an Airflow connection of type ``chartmogul``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_HOST = "https://api.chartmogul.com"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_RETRIES = 5
-# Half of what ChartMogul allows an account, so that it stays usable for others.
+# Half of an account's limits, to leave capacity for other clients.
 DEFAULT_MAX_CONCURRENT_REQUESTS = 10
 DEFAULT_MAX_REQUESTS_PER_SECOND = 20.0
 DEFAULT_CLOSED_POLL_ROUNDS = 10
@@ -39,11 +39,11 @@ class ConnectionSettings:
     :param is_loopback: whether that address is on this machine
     :param api_key: ChartMogul API key
     :param timeout: seconds after which a request without a complete response fails
-    :param max_retries: how often a failed request is sent again, at most
-    :param max_concurrent_requests: how many requests of all the waits in a triggerer are under way at once, at most
-    :param max_requests_per_second: how many requests all the waits in a triggerer send in a second, at most
-    :param closed_poll_rounds: in how many rounds of polling those parts of the list in which every opportunity is
-        won or lost are read once; 1: in each round
+    :param max_retries: maximum number of retries of a failed request
+    :param max_concurrent_requests: maximum number of a triggerer's requests in flight
+    :param max_requests_per_second: maximum number of requests that a triggerer sends in a second
+    :param closed_poll_rounds: parts of the list that hold only won and lost opportunities are read once in this
+        number of poll rounds; 1: in each round
     """
 
     base_url: str
@@ -56,15 +56,15 @@ class ConnectionSettings:
     closed_poll_rounds: int = DEFAULT_CLOSED_POLL_ROUNDS
 
     def redact(self, text: str) -> str:
-        """Take the API key, and the header made of it, out of a text that came from elsewhere, in any encoding."""
+        """Remove the API key, and the header made of it, from a text of other origin, in any encoding."""
         return _secret_pattern(self.api_key).sub("***", text)
 
     @classmethod
     def from_connection(cls, connection: Connection) -> ConnectionSettings:
         """
-        Read and check a connection.
+        Read and validate a connection.
 
-        Nulls, empty strings and numbers as strings are what the connection form and the URI form store.
+        The connection form and the URI form store nulls, empty strings, and numbers as strings.
 
         :raises ChartMogulConfigurationError: naming the connection and the field that is wrong
         """
@@ -94,7 +94,7 @@ class ConnectionSettings:
 
 @functools.lru_cache(maxsize=16)
 def _secret_pattern(api_key: str) -> re.Pattern[str]:
-    # Base64 makes four characters of three bytes; those at the end depend on what follows the key.
+    # Base64 encodes three bytes as four characters; the last ones depend on the bytes after the key.
     beginning = api_key[: len(api_key) // 3 * 3] or f"{api_key}:"
     header = base64.b64encode(beginning.encode()).decode().rstrip("=")
     key_pattern, header_pattern = ("".join(map(_in_any_encoding, text)) for text in (api_key, header))
@@ -131,7 +131,7 @@ def _read_base_url(connection: Connection) -> tuple[str, bool]:
         raise ValueError("host: must not hold a user name or key; put the API key in the password field")
     is_ipv6 = ":" in host
     path = url.path.rstrip("/").removesuffix("/v1")
-    # urlsplit leaves out line breaks and tabs, and so would make another host of two lines.
+    # urlsplit drops line breaks and tabs, and so would join two lines to another host.
     is_well_formed = given.isprintable() and (is_ipv6 or _HOST_NAME.fullmatch(host)) and _URL_PATH.fullmatch(path)
     # With one slash less, as in https:/api.chartmogul.com, the scheme would be the host.
     is_scheme = host in ("http", "https")

@@ -1,9 +1,9 @@
 """
-Exactly-once creation of an opportunity, although ChartMogul has no idempotency keys and responses get lost.
+Exactly-once creation of an opportunity, without idempotency keys in ChartMogul's API and despite lost responses.
 
-Before the first request, the customer's newest opportunities are noted. ChartMogul lists the newest first, so an
-opportunity above the noted ones was created later, whatever the clocks say. After a lost response, the opportunity is
-looked for by its idempotency key or, above the noted ones, by its fields.
+Before the first request, the customer's newest opportunities are recorded. ChartMogul lists the newest first, so an
+opportunity above the recorded ones was created later, independent of clocks. After a lost response, the opportunity is
+identified by its idempotency key or, among those above the recorded ones, by its fields.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class IdempotencyKey(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """
-    A creation whose outcome may be unknown.
+    A creation request whose outcome may be unknown.
 
     :param body: the request body
     :param known: UUIDs of the customer's newest opportunities before the request
     :param not_before: an opportunity created before this existed before the request
-    :param trusted_from: an equal opportunity that was created before this may be somebody else's
-    :param trusted_until: so may one that was created after this
+    :param trusted_from: an equal opportunity that was created before this may be another client's
+    :param trusted_until: so may an equal one that was created after this
     """
 
     body: Mapping[str, Any]
@@ -113,7 +113,7 @@ class _Attempt:
         return opportunity.get("uuid") in self.known or (created is not None and created < self.not_before)
 
     def trusts(self, opportunity: Mapping[str, Any]) -> bool:
-        """Return whether an opportunity that equals the request can only be the attempt's."""
+        """Return whether an opportunity that equals the request must be this attempt's."""
         created = parse_moment(opportunity.get("created_at"))
         return created is not None and self.trusted_from <= created <= self.trusted_until
 
@@ -128,17 +128,17 @@ def create_opportunity_once(
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
     """
-    Create an opportunity, or find the one that an attempt created whose response was lost.
+    Create an opportunity, or find the one that an attempt with a lost response created.
 
     :param hook: sends the requests; its ``max_retries`` limits the retries of the creation, too
     :param fields: as in :meth:`~airflow_provider_chartmogul.hooks.chartmogul.ChartMogulHook.create_opportunity`
-    :param key: stored in the opportunity, and looked for
-    :param store: Airflow's ``task_state_store``, where a try leaves a note for later ones; None before Airflow 3.3
-    :param tries: earlier tries of the task, for where the store has no note; None: this is the first try
-    :param sleep: waits a number of seconds
+    :param key: stored in the opportunity, and searched for
+    :param store: Airflow's ``task_state_store``, in which a try leaves a record for later ones; None before Airflow 3.3
+    :param tries: earlier tries of the task, used if the store has no record; None: this is the first try
+    :param sleep: sleeps for a number of seconds
     :return: the opportunity's JSON
     :raises ValueError: naming every field that is wrong; nothing was sent
-    :raises ChartMogulAmbiguousCreateError: if the opportunity cannot be told from others; naming the candidates
+    :raises ChartMogulAmbiguousCreateError: naming the candidates, if the opportunity cannot be identified
     """
     if key is not None:
         custom = read_mapping(fields.get("custom") or {}, "custom")
@@ -178,7 +178,7 @@ class _Creation:
             since = self.tries.not_before - _CLOCK_SKEW
             found = self._find_lost(_Attempt(self.body, not_before=since, trusted_from=self.tries.run_started))
         else:
-            # So that a later try can tell a try that sent nothing from a note that is gone.
+            # So that a later try can distinguish a try that sent nothing from a lost record.
             self._note("nothing sent")
         if found is not None and str(found.get("customer_uuid")).lower() != self.body["customer_uuid"]:
             raise self._ambiguous([found], "was created by an earlier try, for another customer")
@@ -232,11 +232,11 @@ class _Creation:
         return opportunity
 
     def _find_lost(self, attempt: _Attempt, retry_after: float | None = None) -> dict[str, Any] | None:
-        """Return the opportunity of an attempt; if it is not certain at first sight, look again after a while."""
+        """Return the opportunity of an attempt; unless it is certain, check again after a delay."""
         with suppress(ChartMogulAmbiguousCreateError):
             if found := self._find(attempt):
                 return found
-        # ChartMogul may still be creating it, and its lists may lag behind.
+        # ChartMogul may still be creating it, and its lists are eventually consistent.
         wait = max(self.hook.settings.timeout, retry_after or 0, _SHORTEST_LAG)
         self.sleep(min(wait, LONGEST_BACKOFF))
         return self._find(attempt)

@@ -1,4 +1,4 @@
-"""Reading a list to its end: every page, or an error."""
+"""Pagination: the whole list, or an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 200  # the API's default and maximum
 
 _UNPAGED = re.compile(r"data_sources|metrics/.+")  # they return the whole list and take no per_page
-_NESTING = 3  # levels of objects in which paging facts are looked for
+_NESTING = 3  # levels of objects that are searched for paging fields
 _NOT_A_LIST = "This is not a list endpoint, or not one that pages with a cursor; use the hook's request() instead."
 _INCOMPLETE = "The rest of the list would be missing, so nothing is returned; use the hook's request() instead."
 
@@ -25,8 +25,8 @@ class Page:
     """
     A page of a list.
 
-    :param entries: its entries, of any JSON type
-    :param cursor: the position of the next page; None: this is the last one
+    :param entries: the entries, of any JSON type
+    :param cursor: the cursor of the next page; None: this is the last one
     """
 
     entries: list[Any]
@@ -35,15 +35,15 @@ class Page:
 
 def parse_page(answer: Any, endpoint: str, pages_before: int | None = None) -> Page:
     """
-    Read an answer as a page of a list.
+    Parse a response as a page of a list.
 
-    The entries are ``entries``, or on older endpoints the list named like the endpoint. Paging facts stand beside it
+    The entries are ``entries``, or on older endpoints the list named like the endpoint. Paging fields are beside it
     or in an object such as ``meta``: ``has_more`` and ``cursor``, or ``total_pages`` and ``current_page``.
 
-    :param answer: the answer's JSON
+    :param answer: the response's JSON
     :param endpoint: path below ``/v1``
-    :param pages_before: how many pages of this list were read before; None: unknown
-    :raises ChartMogulInvalidResponseError: if it is not a page, or if more follows that no cursor leads to
+    :param pages_before: number of pages of this list that were read before; None: unknown
+    :raises ChartMogulInvalidResponseError: if it is not a page, or if another page follows without a cursor
     """
     if not isinstance(answer, dict):
         raise _error("expected a page of a list", endpoint)
@@ -54,7 +54,7 @@ def parse_page(answer: Any, endpoint: str, pages_before: int | None = None) -> P
 
 class CursorPaginator(Iterator[list[dict[str, Any]]]):
     """
-    The pages of a list endpoint, one after the other.
+    An iterator over the pages of a list endpoint.
 
     A page that failed can be requested again: an error does not end the iteration.
 
@@ -62,8 +62,8 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
     :param endpoint: path below ``/v1``
     :param params: query parameters; ``per_page`` is 200 unless given
     :raises ValueError: if the query has a ``page``
-    :raises ChartMogulInvalidResponseError: if an answer is not a page of objects, or if more follows that no cursor
-        leads to
+    :raises ChartMogulInvalidResponseError: if a response is not a page of objects, or if another page follows without
+        a cursor
     """
 
     def __init__(self, request: Callable[..., Any], endpoint: str, params: Mapping[str, Any] | None = None) -> None:
@@ -89,7 +89,7 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
         if page.cursor is None:
             self.is_finished = True
         elif page.cursor in self._cursors:
-            raise _error("the list does not end: its cursor does not move on", self._endpoint, _INCOMPLETE)
+            raise _error("the list does not end: its cursor does not advance", self._endpoint, _INCOMPLETE)
         else:
             self._cursors.add(page.cursor)
             self._query["cursor"] = page.cursor
@@ -99,7 +99,7 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
 
 
 def _entries(page: dict[str, Any], endpoint: str, *, is_paged: bool) -> list[Any]:
-    """Return the list of a page; lists beside it, such as ``warnings``, do not count."""
+    """Return the list of a page, ignoring other lists such as ``warnings``."""
     lists = {name: value for name, value in page.items() if isinstance(value, list)}
     for name in ("entries", endpoint.rpartition("/")[2]):
         if name in page:
@@ -114,7 +114,7 @@ def _entries(page: dict[str, Any], endpoint: str, *, is_paged: bool) -> list[Any
 
 class _Facts:
     """
-    The paging facts of a page, from every place where ChartMogul has been seen to put them.
+    The paging fields of a page, from every place in which ChartMogul is known to send them.
 
     :param page: the page
     :param endpoint: path below ``/v1``, for messages
@@ -157,7 +157,7 @@ class _Facts:
             if number is not None and number > pages_before + 1:
                 message = f"this is page {number}, and the pages before it are missing"
                 raise _error(message, self._endpoint, _INCOMPLETE)
-            # Not the page's own number: that may be 1 on all pages that cursors lead to.
+            # Not the page's own number, which may be 1 on all pages requested by cursor.
             number = pages_before + 1
         elif number is None and self._has_more is False:
             number = total
@@ -170,7 +170,7 @@ class _Facts:
 
 
 def _fields(content: dict[str, Any], level: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of an object and of those in it, but for nulls."""
+    """Yield the fields of an object and of its nested objects, except nulls."""
     for name, value in content.items():
         if value is not None:
             yield name, value

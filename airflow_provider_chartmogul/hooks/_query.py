@@ -1,4 +1,4 @@
-"""Endpoints and query parameters as users write them, checked and put the way that ChartMogul reads them."""
+"""Validation and encoding of the endpoints and query parameters that users write."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _BEFORE_ENDPOINT = re.compile(r"(?:https?://[^/?#]*)?/*(?:v1/+)?")
 
 def check_endpoint(endpoint: str) -> str:
     """
-    Return a path below ``/v1`` if it is one.
+    Return a path below ``/v1`` after validation.
 
-    Ids in it may be percent-encoded. No part of it may be ``.`` or ``..`` in any encoding, for the server or a proxy
-    would make another path of it.
+    Ids in it may be percent-encoded. No part of it may be ``.`` or ``..`` in any encoding, since a server or a proxy
+    would normalize the path.
 
-    :raises ValueError: if it is anything else; with the right spelling where that is known
+    :raises ValueError: if it is anything else; with the correct spelling if known
     """
     if _is_plain_path(endpoint) and not endpoint.startswith("v1/"):
         return endpoint
@@ -58,7 +58,7 @@ def encode_query(params: Mapping[str, Any] | str | None) -> dict[str, str]:
     Return query parameters as text: dates as ISO 8601, booleans as true and false, lists with commas.
 
     :param params: a mapping, or a JSON object as text, as a template may render it; None stands for left out
-    :raises ValueError: if a parameter is empty, for that may mean all or none, or has no such form
+    :raises ValueError: if a parameter is empty, which may mean all or none, or has no such form
     """
     mapping = {} if params is None else read_mapping(params, "query")
     return {str(name): encode_value(str(name), value) for name, value in mapping.items() if value is not None}
@@ -92,7 +92,7 @@ def _encode_scalar(name: str, value: object) -> str:
     try:
         return str(operator.index(value))  # type: ignore[arg-type]  # numpy's integers have __index__, others raise
     except TypeError:
-        # The value is not shown: it may be somebody's address.
+        # The value is not shown, since it may be an email address.
         raise ValueError(
             f"{name}: expected text, a number, true, false, a date, or a list of them, not {type(value).__name__}"
         ) from None

@@ -1,4 +1,4 @@
-"""The pace of requests under an API key, adapted to the requests of others."""
+"""A rate limit for requests with an API key, adapted to other clients of the account."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF
 
 _SECONDS_TO_RECOVER = 120.0  # from zero to the full rate
 _SLOWEST_SHARE = 1 / 32  # of the full rate
-_SECONDS_BETWEEN_HALVINGS = 1.0  # requests in flight together are refused together
+_SECONDS_BETWEEN_HALVINGS = 1.0  # concurrent requests are rejected together
 
 
 class RateLimit:
     """
-    Say when the next request may be sent; the caller sleeps. Safe to use from several threads.
+    Schedule requests; the caller sleeps. Thread-safe.
 
-    ChartMogul's limits count all clients of an account, which do not know of each other. A 429 without
-    ``Retry-After`` therefore halves the rate, and time without one raises it again, slowly.
+    ChartMogul's limits apply to all clients of an account together. A 429 without ``Retry-After`` therefore halves the
+    rate, and time without a 429 raises it again, slowly.
 
     :param requests_per_second: the rate that is never exceeded
     """
@@ -30,7 +30,7 @@ class RateLimit:
 
     @property
     def requests_per_second(self) -> float:
-        """The rate at the moment."""
+        """The current rate."""
         return self._rate
 
     def reserve(self, now: float) -> float:
@@ -47,15 +47,15 @@ class RateLimit:
             return start - now
 
     def pause_left(self, now: float) -> float:
-        """Return the seconds that a ``Retry-After`` received after the reservation still asks to wait."""
+        """Return the remaining seconds of a ``Retry-After`` that was received after the reservation."""
         return max(0.0, self._paused_until - now)
 
     def on_rate_limited(self, now: float, retry_after: float | None = None) -> None:
         """
-        Slow down after a request was refused.
+        Reduce the rate after a 429.
 
         :param now: a monotonic clock's seconds
-        :param retry_after: seconds that ChartMogul asked for; of more than a minute, a minute is kept
+        :param retry_after: the response's ``Retry-After`` in seconds; capped at a minute
         """
         with self._lock:
             self._recover(now)

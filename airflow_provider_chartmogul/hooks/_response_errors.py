@@ -1,4 +1,4 @@
-"""The errors that responses stand for."""
+"""Conversion of responses to errors."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _LONGEST_MESSAGE = 500
 _LONGEST_PARAM = 100
-_LONGEST_BODY = 65_536  # characters that are looked at where a body is not JSON
+_LONGEST_BODY = 65_536  # characters that are searched if a body is not JSON
 
 _MARKUP = re.compile(r"<(?:!doctype|html|head|body|title|meta|script|style|center|div|h[1-6]|p)\b", re.IGNORECASE)
-# To their end, which may be missing where a body was cut.
+# The end may be missing if the body was truncated.
 _INVISIBLE = re.compile(r"(?is)<(script|style|template)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)")
 _TAG = re.compile(r"<[^<>]*>?")
 
@@ -54,14 +54,14 @@ def error_from_response(
     redact: Callable[[str], str] = str,
 ) -> ChartMogulError:
     """
-    Make the error that fits an answer other than 2xx.
+    Return the error for a response other than 2xx.
 
     :param method: HTTP method of the request
     :param path: path of the request, without its query
-    :param status: HTTP status of the answer
-    :param body: the answer's body, of any kind and length
-    :param retry_after: seconds that the answer asks to wait
-    :param redact: takes secrets out of a text
+    :param status: HTTP status of the response
+    :param body: the response's body, of any type and length
+    :param retry_after: the response's ``Retry-After`` in seconds
+    :param redact: removes secrets from a text
     """
     if status in _ERRORS_BY_STATUS:
         error = _ERRORS_BY_STATUS[status]
@@ -71,12 +71,12 @@ def error_from_response(
         error = ChartMogulInvalidRequestError
     else:
         error = ChartMogulInvalidResponseError
-        body = "the API promises no such answer, and redirects are not followed"
+        body = "the API documents no such response, and redirects are not followed"
     message, param = _read_error_body(body)
     not_found = error is ChartMogulNotFoundError
 
     def clean(text: str, longest: int) -> str:
-        # Cut last: half a key, or half an address, would not be recognized.
+        # Truncated last: half a key or half an address would not be recognized.
         return _shorten(redact(hide_addresses(_without_markup(text[:_LONGEST_BODY]))), longest)
 
     return error(
@@ -97,7 +97,7 @@ def check_opportunity(answer: Any, method: str, uuid: str | None = None) -> dict
 
     :param answer: the JSON
     :param method: HTTP method of the request
-    :param uuid: the opportunity that it has to be; None: any
+    :param uuid: the expected opportunity; None: any
     :raises ChartMogulInvalidResponseError: if it is not
     """
     is_opportunity = isinstance(answer, dict) and bool(answer.get("uuid"))
@@ -119,7 +119,7 @@ def _not_found_advice(path: str, param: str | None) -> str | None:
 
 
 def _read_error_body(body: str) -> tuple[str, str | None]:
-    """Find message and blamed parameter in any of the shapes that ChartMogul's services use."""
+    """Return message and parameter, from any of the formats that ChartMogul's services use."""
     try:
         return _read_json_error(json.loads(body))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which requests are sent again, and when."""
+"""The retry policy and the backoff."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LONGEST_BACKOFF = 60.0  # seconds
 
 def is_retried(method: str, error: ChartMogulError) -> bool:
     """
-    Return whether a request may be sent again after an error.
+    Return whether a request may be retried after an error.
 
     :param method: its HTTP method in capitals
-    :param error: its error; ``may_have_acted`` covers its earlier attempts, too
+    :param error: its error; ``may_have_acted`` includes its earlier attempts
     """
     is_safe = method != "POST" or not error.may_have_acted
     can_help = isinstance(error, ChartMogulUnreachableError) or error.status in _RETRIED_STATUSES
@@ -24,16 +24,16 @@ def is_retried(method: str, error: ChartMogulError) -> bool:
 
 
 def retry_after_exceeds_cap(error: ChartMogulError) -> bool:
-    """Return whether ChartMogul asks for a longer wait than a request is delayed by."""
+    """Return whether ``Retry-After`` exceeds the longest delay of a retry."""
     return (error.retry_after or 0) > LONGEST_BACKOFF
 
 
 def backoff_delay(retry: int, retry_after: float | None) -> float:
     """
-    Return the seconds to wait, with jitter, so that requests that failed together are not retried together.
+    Return the seconds to wait, with jitter, so that concurrent failures are not retried simultaneously.
 
-    :param retry: how many retries there were before this one
-    :param retry_after: seconds that ChartMogul asked for, if it did
+    :param retry: number of earlier retries
+    :param retry_after: the response's ``Retry-After`` in seconds, if any
     """
     if retry_after is not None:
         return retry_after + min(retry_after, 1) * random.random()

@@ -1,4 +1,4 @@
-"""Retrieving many opportunities by UUID: singly and from the list at the same time, so that the faster way wins."""
+"""Retrieval of many opportunities: individually and from the list, concurrently, so that the faster way wins."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 class Pace:
     """
-    Hold requests of several threads back to the connection's pace.
+    Apply the connection's rate limit to requests of several threads.
 
-    :param requests_per_second: how many are sent in a second, at most
+    :param requests_per_second: maximum number of requests sent in a second
     """
 
     def __init__(self, requests_per_second: float) -> None:
@@ -39,7 +39,7 @@ class Pace:
             time.sleep(pause)
 
     def on_error(self, error: ChartMogulError) -> None:
-        """Slow down if that is what an error is about."""
+        """Reduce the rate if an error is a 429."""
         if isinstance(error, ChartMogulRateLimitError):
             self._rate_limit.on_rate_limited(time.monotonic(), error.retry_after)
 
@@ -50,13 +50,13 @@ def retrieve_many(
     """
     Return opportunities by their UUIDs.
 
-    A few are requested singly. More are also looked for in the list, which has 200 a page but cannot be searched:
-    it wins where many of an account's opportunities are wanted, and costs one connection where few are.
+    A few are requested individually. More are also read from the list, which has 200 per page but no filter by UUID:
+    it is faster for a large part of the account's opportunities, and costs one connection otherwise.
 
-    :param uuids: those to retrieve
-    :param request: sends a request with its retries, at the ``pace`` it is given
-    :param settings: of the connection
-    :raises ChartMogulNotFoundError: naming all that do not exist
+    :param uuids: the UUIDs of the opportunities
+    :param request: sends a request, with retries, at the given ``pace``
+    :param settings: those of the connection
+    :raises ChartMogulNotFoundError: naming all missing opportunities
     """
     return _Retrieval(uuids, request, settings).run()
 
@@ -86,7 +86,7 @@ class _Retrieval:
         if self._missing:
             missing = [uuid for uuid in self._wanted if uuid in self._missing]
             raise ChartMogulNotFoundError(
-                f"of {len(self._wanted)} opportunities {len(missing)} do not exist: {', '.join(missing)}",
+                f"{len(missing)} of {len(self._wanted)} opportunities do not exist: {', '.join(missing)}",
                 method="GET",
                 path="/v1/opportunities/{uuid}",
                 status=404,
@@ -124,6 +124,6 @@ class _Retrieval:
                 if self._is_over or len(self._found) + len(self._missing) >= len(wanted):
                     return
         except ChartMogulError as error:
-            log.warning("%s The opportunities are retrieved singly.", error.summary)
-        # Whatever the list did not have may have been created or deleted meanwhile, or never existed.
+            log.warning("%s The opportunities are retrieved individually.", error.summary)
+        # Opportunities that the list lacks may have been created or deleted meanwhile, or never existed.
         self._retrieve_singly()

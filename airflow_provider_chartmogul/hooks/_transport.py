@@ -1,9 +1,8 @@
 """
-Bounds that requests and urllib3 do not offer: a deadline for a whole exchange, and a size limit for its response.
+A total deadline for each exchange and a size limit for its response, which requests and urllib3 do not offer.
 
-Their timeouts count for each read of a socket alone, so a server that sends a byte now and then holds a thread for
-ever; and they decompress without a limit. Name resolution is the one step that cannot be interrupted; it has the
-operating system's own timeouts.
+Their timeouts apply to each socket read, so a server that sends a byte now and then blocks a thread forever; and they
+decompress without a limit. Only name resolution cannot be interrupted; the operating system's timeouts apply to it.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ class ResponseTooLargeError(Exception):
 
 
 class UnknownEncodingError(Exception):
-    """A response is encoded in a way that was not asked for, or not encoded as it says."""
+    """A response has an encoding that was not requested, or does not match its Content-Encoding."""
 
 
 class Exchange:
     """
     One request and its response.
 
-    :param seconds: after which it ends
+    :param seconds: total timeout
     """
 
     def __init__(self, seconds: float) -> None:
@@ -77,7 +76,7 @@ _current: ContextVar[Exchange | None] = ContextVar("chartmogul_exchange", defaul
 
 @contextmanager
 def bounded(seconds: float) -> Iterator[Exchange]:
-    """Apply the bounds to the request that is sent inside; its response may be read outside."""
+    """Apply the limits to the request sent inside the block; its response may be read outside."""
     exchange = Exchange(seconds)
     token = _current.set(exchange)
     try:
@@ -90,12 +89,12 @@ class Session(requests.Session):
     """A session that never follows a redirect, which could lead to another host."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return None; requests would parse the target even where it is not to be followed."""
+        """Return None; requests would parse the target even if redirects are disabled."""
         return None
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Send requests over connections that observe the bounds."""
+    """Send requests over connections that enforce the limits."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return a pool of such connections."""
@@ -106,7 +105,7 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 @functools.cache
 def _bounded_class(connection_class: type[HTTPConnection]) -> type[HTTPConnection]:
-    """Derive the class, since there is one for http, one for https, and others for proxies."""
+    """Derive the class dynamically, since there are classes for http, https and proxies."""
     if issubclass(connection_class, _BoundedConnection):
         return connection_class
     return type(f"Bounded{connection_class.__name__}", (_BoundedConnection, connection_class), {})
@@ -153,7 +152,7 @@ class _BoundedConnection(Urllib3Connection):
         exchange = _current.get()
         if exchange is None:
             return super()._new_conn()
-        # urllib3 gives each address of a name the whole timeout, so it gets one address at a time.
+        # urllib3 applies the whole timeout to each address of a name, so it gets one address at a time.
         host, failure = self._dns_host, None
         try:
             for address in self._addresses():
@@ -179,7 +178,7 @@ class _BoundedConnection(Urllib3Connection):
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """Send the request; connect before, to know afterwards which of the two failed."""
+        """Connect, then send the request, so that a failure can be attributed to one of the two."""
         if exchange := _current.get():
             if self.sock is None:
                 self.connect()
@@ -192,8 +191,8 @@ def read_body(response: requests.Response) -> bytes:
     """
     Read a response to its end.
 
-    :raises ResponseTooLargeError: as soon as it is known to be
-    :raises UnknownEncodingError: if it is not gzip, nor plain
+    :raises ResponseTooLargeError: as soon as it exceeds the limit
+    :raises UnknownEncodingError: if it is neither gzip nor plain
     :raises EOFError: if its compressed data ends early
     """
     if int(response.headers.get("Content-Length") or 0) > MAX_RESPONSE_SIZE:
@@ -208,7 +207,7 @@ def read_body(response: requests.Response) -> bytes:
 
 
 def read_beginning(response: requests.Response) -> bytes:
-    """Read what can be had of a response that says already by its status what is wrong."""
+    """Read as much as possible of an error response."""
     body = bytearray()
     try:
         for part in _decoded_parts(response):

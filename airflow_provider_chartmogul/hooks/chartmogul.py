@@ -44,13 +44,13 @@ class ChartMogulHook(BaseHook):
     The Airflow connection holds the API key in ``password``, optionally another ``host`` than
     https://api.chartmogul.com, and in ``extra`` optionally ``timeout`` (seconds, default 30), ``max_retries``
     (default 5), and for all the waits and watchers of a triggerer together ``max_concurrent_requests`` (default 10)
-    and ``max_requests_per_second`` (default 20). It is looked up when the first request is sent.
+    and ``max_requests_per_second`` (default 20). It is loaded when the first request is sent.
 
     A request fails if its response is not complete within ``timeout``, or is larger than 32 MB. GET, PATCH, PUT and
-    DELETE are sent again after network errors and the statuses 429, 500, 502, 503, 504, 520 and 524; POST only where
-    ChartMogul cannot have acted: no connection came about, or the status was 429. Waits grow from half a second to a
-    minute and follow ``Retry-After``; if that asks for more than a minute, the error is raised immediately. Redirects
-    are not followed.
+    DELETE are retried after network errors and the statuses 429, 500, 502, 503, 504, 520 and 524; POST only if
+    ChartMogul cannot have acted: no connection was established, or the status was 429. The backoff grows from half a
+    second to a minute and respects ``Retry-After``; if that exceeds a minute, the error is raised immediately.
+    Redirects are not followed.
 
     Every method that sends a request raises :class:`~airflow_provider_chartmogul.exceptions.ChartMogulError`.
 
@@ -116,7 +116,7 @@ class ChartMogulHook(BaseHook):
 
     @property
     def max_retries(self) -> int:
-        """How often a failed request is sent again, at most."""
+        """Maximum number of retries of a failed request."""
         return self.settings.max_retries if self._max_retries is None else self._max_retries
 
     def _decode(self, content: bytes) -> Any:
@@ -215,7 +215,7 @@ class ChartMogulHook(BaseHook):
         """
         Return the JSON of many opportunities, in the order given, at the connection's pace.
 
-        They are requested singly, and many of them also from the list, whichever is faster.
+        They are requested individually, and many of them also from the list, whichever is faster.
 
         :param opportunity_uuids: the opportunities' UUIDs
         :raises ValueError: if one is not a UUID
@@ -224,7 +224,7 @@ class ChartMogulHook(BaseHook):
         from airflow_provider_chartmogul.hooks._retrieve_many import retrieve_many
 
         uuids = [check_opportunity_uuid(uuid) for uuid in opportunity_uuids]
-        self.get_conn()  # here, since Airflow looks connections up for this thread only
+        self.get_conn()  # here, since Airflow loads connections in this thread only
         found = retrieve_many(uuids, self._request, self.settings)
         return [found[uuid] for uuid in uuids]
 
@@ -272,7 +272,7 @@ class ChartMogulHook(BaseHook):
         try:
             self.request("DELETE", f"opportunities/{check_opportunity_uuid(opportunity_uuid)}")
         except ChartMogulNotFoundError as error:
-            # It is gone because an earlier request deleted it whose answer was lost.
+            # An earlier request, whose response was lost, deleted it.
             if not error.may_have_acted:
                 raise
 
@@ -280,13 +280,13 @@ class ChartMogulHook(BaseHook):
         """Return whether the connection works, and a message for the person who set it up; never raises."""
         try:
             return self._test_connection()
-        except Exception as error:  # noqa: BLE001  # Airflow shows what is returned, and a traceback otherwise
+        except Exception as error:  # noqa: BLE001  # Airflow shows the returned message, or else a traceback
             return False, str(error)
 
     def _test_connection(self) -> tuple[bool, str]:
-        # Without retries, since a person waits for the result.
+        # Without retries, since a user is waiting for the result.
         with closing(ChartMogulHook(self.chartmogul_conn_id, max_retries=0)) as hook:
-            wrong_host = f"{hook.host} does not answer like ChartMogul's API. Check the connection's host."
+            wrong_host = f"{hook.host} does not respond like ChartMogul's API. Check the connection's host."
             try:
                 if hook.request("GET", "ping") != {"data": "pong!"}:
                     return False, wrong_host

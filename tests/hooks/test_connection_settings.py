@@ -311,7 +311,7 @@ def test_a_connection_may_be_a_uri(uri: str, sandbox: Sandbox, monkeypatch: pyte
         assert ChartMogulHook("crm").request("GET", "ping") == {"data": "pong!"}
     else:
         # Without a scheme it is https, which the sandbox does not speak.
-        with pytest.raises(Exception, match=r"no answer from https://127\.0\.0\.1"):
+        with pytest.raises(Exception, match=r"no response from https://127\.0\.0\.1"):
             ChartMogulHook("crm").request("GET", "ping")
 
 

@@ -297,7 +297,7 @@ def test_a_proxy_is_used_beyond_this_machine_but_not_shown_the_key(
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
         with pytest.raises(
             ChartMogulUnreachableError,
-            match=r"no answer from https://chartmogul\.invalid through the proxy of https_proxy: Tunnel",
+            match=r"no response from https://chartmogul\.invalid through the proxy of https_proxy: Tunnel",
         ):
             ChartMogulHook().request("GET", "ping")
         serving.join()

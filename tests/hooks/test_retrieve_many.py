@@ -70,7 +70,7 @@ def test_many_are_retrieved_singly_where_the_list_is_slow_or_fails(account: Sand
         account.clear_faults()
         account.inject_fault(fault)
         assert ChartMogulHook().retrieve_opportunities(wanted) == [account.opportunity(one) for one in wanted]
-    assert any("HTTP 403" in message and "retrieved singly" in message for message in logs.messages)
+    assert any("HTTP 403" in message and "retrieved individually" in message for message in logs.messages)
 
 
 def test_one_that_is_given_twice_is_retrieved_once_and_returned_twice(account: Sandbox) -> None:
@@ -85,7 +85,7 @@ def test_all_that_are_missing_are_named(count: int, account: Sandbox) -> None:
     wanted = uuids(account)[:count]
     with pytest.raises(ChartMogulNotFoundError) as failure:
         ChartMogulHook().retrieve_opportunities([MISSING[1], *wanted, MISSING[0], MISSING[1]])
-    expected = f"of {count + 2} opportunities 2 do not exist: {MISSING[1]}, {MISSING[0]}"
+    expected = f"2 of {count + 2} opportunities do not exist: {MISSING[1]}, {MISSING[0]}"
     assert failure.value.message == expected
     assert failure.value.status == 404
     assert all(one not in str(failure.value) for one in wanted)

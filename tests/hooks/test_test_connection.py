@@ -64,7 +64,7 @@ def test_a_key_without_crm_seat_is_told_from_a_rejected_one(sandbox: Sandbox, co
 )
 def test_a_host_that_is_not_chartmogul_is_told_as_such(fault: Fault, sandbox: Sandbox) -> None:
     sandbox.inject_fault(fault)
-    expected = f"{sandbox.url} does not answer like ChartMogul's API. Check the connection's host."
+    expected = f"{sandbox.url} does not respond like ChartMogul's API. Check the connection's host."
     assert answer() == (False, expected)
 
 
@@ -72,7 +72,7 @@ def test_a_host_that_listens_to_nobody_is_named(sandbox: Sandbox) -> None:
     sandbox.stop()
     works, words = answer()
     assert not works
-    assert words.startswith(f"GET /v1/ping: no answer from {sandbox.url}: Connection refused. Check the host")
+    assert words.startswith(f"GET /v1/ping: no response from {sandbox.url}: Connection refused. Check the host")
 
 
 def test_a_host_that_is_too_busy_is_not_waited_for(sandbox: Sandbox, connect: Connect, waits: list[float]) -> None:

@@ -80,7 +80,9 @@ def test_a_response_that_drips_ends_at_the_timeout(name: str, hook: Callable[...
     with RawServer(lambda _: itertools.chain(DRIPS[name], itertools.repeat(drop)), pause=TIMEOUT / 6) as server:
         made = hook(f"http://{server.address}")
         started = time.monotonic()
-        with pytest.raises(ChartMogulUnreachableError, match=r"no answer from http://127.*: timed out after 0\.3 s\."):
+        with pytest.raises(
+            ChartMogulUnreachableError, match=r"no response from http://127.*: timed out after 0\.3 s\."
+        ):
             made.request("GET", "ping")
         assert TIMEOUT <= time.monotonic() - started < 5 * TIMEOUT
 
@@ -284,7 +286,7 @@ def test_an_error_text_in_any_encoding_is_read(hook: Callable[..., ChartMogulHoo
 def test_a_status_of_300_is_no_success(hook: Callable[..., ChartMogulHook]) -> None:
     with (
         RawServer(lambda _: body(b"{}", status=b"300 Multiple Choices")) as server,
-        pytest.raises(ChartMogulInvalidResponseError, match="HTTP 300: the API promises no such answer"),
+        pytest.raises(ChartMogulInvalidResponseError, match="HTTP 300: the API documents no such response"),
     ):
         hook(f"http://{server.address}").request("GET", "ping")
 

@@ -67,13 +67,13 @@ def _status(status: int, error: type[ChartMogulError], message: str, tries: int 
 
 
 _MANY = 1 + MAX_RETRIES
-_NO_ANSWER = "no answer from http://127.0.0.1:"
+_NO_RESPONSE = "no response from http://127.0.0.1:"
 
 CASES = [
-    Case("connection refused", None, ChartMogulUnreachableError, _NO_ANSWER, _MANY),
-    Case("reset", Fault("reset", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
-    Case("read timeout", Fault("hang", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
-    Case("truncated body", Fault("truncate", times=None), ChartMogulUnreachableError, _NO_ANSWER, _MANY),
+    Case("connection refused", None, ChartMogulUnreachableError, _NO_RESPONSE, _MANY),
+    Case("reset", Fault("reset", times=None), ChartMogulUnreachableError, _NO_RESPONSE, _MANY),
+    Case("read timeout", Fault("hang", times=None), ChartMogulUnreachableError, _NO_RESPONSE, _MANY),
+    Case("truncated body", Fault("truncate", times=None), ChartMogulUnreachableError, _NO_RESPONSE, _MANY),
     Case("HTML with 200", Fault("html", times=None), ChartMogulInvalidResponseError, "HTTP 200: expected JSON, got", 1),
     Case(
         "JSON that is not an object",
