@@ -1,4 +1,4 @@
-"""The pace at which asset events are handed to Airflow, so that each of them makes a DAG run."""
+"""The pace at which asset events are yielded to Airflow, so that each of them creates a DAG run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_UNTIL_RUN = 10.0
-"""The time within which Airflow has made a DAG run for an event. Triggerer and scheduler each work once a second."""
+"""The time within which Airflow creates a DAG run for an event. Triggerer and scheduler each loop once a second."""
 
 _LONGEST_DELAY_OF_A_SINGLE_EVENT = 0.9  # seconds
 _LAST_VERSION_THAT_LEAVES_EVENTS = (3, 3, 2)
@@ -24,7 +24,7 @@ def leaves_events_behind() -> bool:
     """
     Return whether this Airflow has apache/airflow#54659.
 
-    With it, an event that arrives before the DAG run for an earlier one is made waits for the asset's next event.
+    With it, an event that arrives before the DAG run of an earlier one is created waits for the asset's next event.
     """
     version = tuple(int(number) for number in re.findall(r"\d+", airflow.__version__)[:3])
     return version <= _LAST_VERSION_THAT_LEAVES_EVENTS
@@ -32,13 +32,13 @@ def leaves_events_behind() -> bool:
 
 class EventSpacing(Generic[T]):
     """
-    Hold back the last of several events, for Airflow versions that would leave it without a DAG run.
+    Delay the last of several events, for Airflow versions that would leave it without a DAG run.
 
     It comes once the run for those before it has been made, and takes along those of them that were left. Any newer
     event releases it earlier.
 
-    :param events: where events arrive
-    :param round_of: returns the number of the poll round that an event comes from
+    :param events: the queue of events
+    :param round_of: returns the number of the poll round that produced an event
     :param is_needed: whether Airflow leaves events behind
     """
 
@@ -53,7 +53,7 @@ class EventSpacing(Generic[T]):
         self._round = -1
 
     async def next_event(self) -> T:
-        """Wait until an event is to be handed over, and return it."""
+        """Wait until the next event may be yielded, and return it."""
         clock = asyncio.get_running_loop().time
         while True:
             try:

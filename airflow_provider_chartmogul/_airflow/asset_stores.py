@@ -1,4 +1,4 @@
-"""The state stores of the assets that a trigger watches, which Airflow has from 3.3 on."""
+"""The state stores of the assets that a trigger watches; Airflow has them since 3.3."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def stores_by_asset(stores: AssetStateStoreAccessors | None) -> dict[str, Any]:
     """
     Return the store of each watched asset by the asset's name or URI, in their order.
 
-    Triggers that are alike share one trigger of all their assets. Airflow's own mapping then wants to be told which
-    asset is meant, but does not say in public which there are.
+    Airflow merges equal triggers into one that serves all their assets. The store then has to be indexed by asset, but
+    Airflow has no public list of these assets.
 
     :param stores: a trigger's ``asset_state_store``; None: Airflow has none
     :return: for each name an object with ``get``, ``set`` and ``delete``
@@ -26,5 +26,5 @@ def stores_by_asset(stores: AssetStateStoreAccessors | None) -> dict[str, Any]:
     try:
         return dict(sorted({**stores._by_name, **stores._by_uri}.items()))  # noqa: SLF001  # see above
     except AttributeError:
-        log.warning("This Airflow does not tell a trigger its assets; with more than one, snapshots are not stored.")
+        log.warning("This Airflow does not expose a trigger's assets; with more than one, snapshots are not stored.")
         return {"": stores}

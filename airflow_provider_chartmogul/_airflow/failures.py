@@ -18,8 +18,8 @@ def fail_fast_on_permanent_errors() -> Iterator[None]:
     """
     Fail the task without retries on an error that no retry can fix.
 
-    :raises AirflowFailException: instead of a permanent :class:`ChartMogulError`, and of a ``ValueError``, with which
-        the provider refuses parameters
+    :raises AirflowFailException: instead of a permanent :class:`ChartMogulError`, or of a ``ValueError`` for a wrong
+        parameter
     """
     try:
         yield

@@ -1,8 +1,8 @@
 """
 Metrics through Airflow's own ``Stats``, named ``chartmogul.…``.
 
-StatsD itself has no tags, so without a backend that Airflow sends tags to (InfluxDB's or Datadog's dialect, or
-OpenTelemetry) their values become parts of the name, in the order of the keyword arguments.
+Plain StatsD has no tags. Without a backend that supports them (InfluxDB's or Datadog's dialect, or
+OpenTelemetry), their values become parts of the name, in the order of the keyword arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
-# Not common-compat's, which is the task SDK's from Airflow 3.2 on: the triggerer initializes its own only.
+# Not common-compat's Stats: since Airflow 3.2 that is the task SDK's, and the triggerer initializes only its own.
 try:
     from airflow.observability.stats import Stats
 except ImportError:  # Airflow before 3.2
@@ -56,7 +56,7 @@ def _send(send: Callable[..., None], name: str, value: Any, tags: dict[str, Any]
     full_name, labels = _label(name, tags)
     try:
         send(full_name, value, tags=labels)
-    except Exception as error:  # noqa: BLE001  # whatever a backend raises: no metric is worth a poll
+    except Exception as error:  # noqa: BLE001  # a failing metrics backend must not fail a poll
         _warn_once(repr(error))
 
 

@@ -13,7 +13,7 @@ _SECONDS_BETWEEN_LINES = 600.0
 
 class ProgressLog:
     """
-    Write a line about the progress at the beginning, and every ten minutes at most.
+    Log the progress at the beginning, and then at most every ten minutes.
 
     :param info: writes a line, as ``Logger.info`` does
     :param clock: returns seconds
@@ -26,10 +26,10 @@ class ProgressLog:
 
     def report(self, done: int, total: int, awaited: object) -> None:
         """
-        Write a line, if one is due.
+        Log a line if one is due.
 
-        :param done: how many opportunities met the condition
-        :param total: of how many
+        :param done: number of opportunities that met the condition
+        :param total: number of opportunities
         :param awaited: the condition
         """
         now = self._clock()

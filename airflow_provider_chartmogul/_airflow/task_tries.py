@@ -26,7 +26,7 @@ class EarlierTries(NamedTuple):
 
 
 def task_instance_key(context: Context) -> str:
-    """Return a UUID made of DAG, run, task and map index, which stay the same in retries and when a task is cleared."""
+    """Return a UUID derived from DAG, run, task and map index, which survive retries and clearing."""
     ti = context["ti"]
     map_index = -1 if ti.map_index is None else ti.map_index
     return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([ti.dag_id, ti.run_id, ti.task_id, map_index])))

@@ -1,4 +1,4 @@
-"""What is known of an operator's parameters before Airflow renders them."""
+"""Operator parameters before Airflow renders them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def is_templated(value: object) -> bool:
-    """Return whether a value is known only when the task runs: a Jinja template, or another task's output."""
+    """Return whether a value is known only at run time: a Jinja template, or another task's output."""
     if isinstance(value, str):
         return any(start in value for start in ("{{", "{%", "{#"))
     # Airflow resolves these when it renders: XComArg, DagParam, the results of expand, ...
@@ -17,6 +17,6 @@ def is_templated(value: object) -> bool:
 
 
 def non_templated(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields whose values are known already; of a dict, its known entries."""
+    """Return the fields whose values are known at parse time; of a dict, its known entries."""
     known = {name: value for name, value in fields.items() if not is_templated(value)}
     return {name: non_templated(value) if isinstance(value, dict) else value for name, value in known.items()}

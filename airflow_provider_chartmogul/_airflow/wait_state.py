@@ -1,4 +1,4 @@
-"""The state of a wait that has to outlast a start of its task."""
+"""The state of a wait that has to survive a restart of its task."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _PER_VALUE = 300  # opportunities; Airflow warns of values above 64 KB
 
 class WaitState:
     """
-    The baselines and results of a wait, kept in Airflow's task state store where there is one.
+    The baselines and results of a wait, kept in Airflow's task state store if available.
 
-    :param store: ``task_state_store`` of the task's context, which Airflow has from 3.3 on
+    :param store: ``task_state_store`` of the task's context (Airflow 3.3 and later)
     :param opportunity_uuids: the opportunities of the wait
-    :param retention: how long Airflow keeps what is saved
+    :param retention: how long Airflow keeps the saved state
     """
 
     def __init__(self, store: Any, opportunity_uuids: Sequence[str], retention: datetime.timedelta) -> None:
@@ -34,7 +34,7 @@ class WaitState:
             self._load()
 
     def save(self) -> None:
-        """Save it, unless it is saved or there is no store."""
+        """Save the state unless it is unchanged or there is no store."""
         if self._store is None:
             return
         for key, uuids in self._parts():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The triggerer hands events on to the database about once a second, and a killed one loses those it still holds.
+# The triggerer writes events to the database about once a second, and loses those in memory if it is killed.
 _SECONDS_UNTIL_EVENT_IS_STORED = 5.0
 _SECONDS_BETWEEN_LOADS = 1.0
 _MOST_SECONDS_BETWEEN_TRIES = 30.0
@@ -38,7 +38,7 @@ class Change:
     :param event: ``created``, ``changed`` or ``deleted``
     :param previous: the watched values before; None: the opportunity is new
     :param current: the watched values now; None: the opportunity is deleted
-    :param round: the number of the poll round that saw it
+    :param round: the number of the poll round that detected it
     """
 
     event: str
@@ -53,10 +53,10 @@ class Change:
 
 class ChangeDetector(Subscriber):
     """
-    Compare the results of polls with the snapshot, and queue each wanted difference when it is seen.
+    Compare poll results with the snapshot, and queue each wanted difference.
 
-    The snapshot is the state whose events were handed over: a change enters it some seconds after
-    :meth:`acknowledge`, so that a triggerer that is killed before sees the change again.
+    The snapshot is the state whose events were delivered: a change enters it some seconds after
+    :meth:`acknowledge`, so that the change is detected again if the triggerer is killed before.
 
     :param store: the snapshot
     :param condition: the differences that are wanted
@@ -81,7 +81,7 @@ class ChangeDetector(Subscriber):
         self._condition = condition
         self._read_row = condition.reader()
         self._conn_id = chartmogul_conn_id
-        # For each opportunity with events on their way: the row to store as each of them is stored by Airflow.
+        # For each opportunity with events in flight: the rows to store once Airflow has stored the events.
         self._unsettled: dict[str, deque[Row | None]] = {}
         self._handed_over: deque[tuple[float, Change]] = deque()
         self._has_unsaved = asyncio.Event()
@@ -89,7 +89,7 @@ class ChangeDetector(Subscriber):
         self._has_failed_in_round = False
         self._unknown: set[str] = set()
         subject = f"Watcher {name} on connection {chartmogul_conn_id}"
-        self._polls = FailureLog(log, subject, "The watcher goes on.")
+        self._polls = FailureLog(log, subject, "The watcher continues.")
         self._saves = FailureLog(log, f"{subject}, asset state store of Airflow", "It is tried again.")
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
@@ -109,7 +109,7 @@ class ChangeDetector(Subscriber):
         return self._on_difference(uuid, known, row, opportunity)
 
     def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Take a confirmed 404 for a deletion; log other errors once."""
+        """Treat a confirmed 404 as a deletion; log other errors once."""
         if opportunity_uuid is not None and isinstance(error, ChartMogulNotFoundError):
             known = self._latest(opportunity_uuid)
             if known is not None:
@@ -135,13 +135,13 @@ class ChangeDetector(Subscriber):
         return await self._missing_from(listed) if self.opportunity_uuids is None and listed is not None else ()
 
     def acknowledge(self, change: Change) -> None:
-        """Take note that Airflow was handed the event of a change."""
+        """Record that the event of a change was yielded to Airflow."""
         self._handed_over.append((asyncio.get_running_loop().time(), change))
         self._has_unsaved.set()
         metrics.count("events", conn_id=self._conn_id, watcher=self.name)
 
     async def load(self) -> None:
-        """Read the stored snapshot, and try until that works, since without it nothing can be compared."""
+        """Load the stored snapshot, retrying until that succeeds, since changes cannot be detected without it."""
         pause = _SECONDS_BETWEEN_LOADS
         while not await self._use_store(self._store.load()):
             await asyncio.sleep(pause)
@@ -207,7 +207,7 @@ class ChangeDetector(Subscriber):
         while self._handed_over and self._handed_over[0][0] <= moment:
             uuid = self._handed_over.popleft()[1].opportunity_uuid
             rows = self._unsettled[uuid]
-            # Not the latest row, if another event is on its way: after a restart that one has to be seen again.
+            # Not the latest row if another event is in flight: after a restart that change has to be detected again.
             self._store_row(uuid, rows.popleft())
             if not rows:
                 del self._unsettled[uuid]
@@ -224,7 +224,7 @@ class ChangeDetector(Subscriber):
     async def _use_store(self, work: Any) -> bool:
         try:
             await work
-        except Exception as error:  # noqa: BLE001  # whatever Airflow's API server and state backend raise
+        except Exception as error:  # noqa: BLE001  # Airflow's API server and state backends may raise anything
             self._saves.on_failure(error)
             metrics.count("store_errors", conn_id=self._conn_id, watcher=self.name)
             return False

@@ -13,7 +13,7 @@ _Item = TypeVar("_Item")
 
 
 class DueQueue(Generic[_Item]):
-    """Items by the time at which they are due, each of them once; the overdue ones in the order of those times."""
+    """A queue of distinct items, ordered by the time at which they are due."""
 
     def __init__(self) -> None:
         self._due: dict[_Item, float] = {}
@@ -30,18 +30,18 @@ class DueQueue(Generic[_Item]):
             self._has_earlier.set()
 
     def discard(self, item: _Item) -> None:
-        """Remove an item if it is there."""
+        """Remove an item if present."""
         self._due.pop(item, None)
 
     def __contains__(self, item: object) -> bool:
         return item in self._due
 
     def due(self, item: _Item) -> float:
-        """Return the time at which an item is due; infinity if it is not there."""
+        """Return the time at which an item is due; infinity if it is not queued."""
         return self._due.get(item, math.inf)
 
     async def next(self) -> tuple[_Item, float]:
-        """Wait until an item is due, and remove it; return it and the time at which it was due."""
+        """Wait until an item is due; remove it, and return it with its due time."""
         clock = asyncio.get_running_loop().time
         async with self._lock:
             while True:

@@ -1,4 +1,4 @@
-"""Log lines about something that fails for a while."""
+"""Log lines about failures that last."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from airflow_provider_chartmogul.exceptions import ChartMogulError
 
 class FailureLog:
     """
-    Log once that something fails, once for each other kind of error, and once that it works again.
+    Log each kind of error once, and the recovery once.
 
-    :param log: the logger of the module that it is about
+    :param log: the logger of the failing module
     :param subject: begins each line, such as a watcher and its connection
     :param consequence: ends the lines about errors
     """
@@ -25,7 +25,7 @@ class FailureLog:
         self._failing_since: float | None = None
 
     def on_failure(self, error: Exception) -> None:
-        """Log an error unless one of its kind was logged since everything worked."""
+        """Log an error unless one of its kind was logged since the last success."""
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
         if type(error) in self._reported:
@@ -38,7 +38,7 @@ class FailureLog:
             self._log.error("%s: unexpected error. %s", self._subject, self._consequence, exc_info=error)
 
     def on_success(self) -> None:
-        """Log that it works again, if it did not."""
+        """Log the recovery if there was a failure."""
         if self._failing_since is not None:
             seconds = asyncio.get_running_loop().time() - self._failing_since
             self._log.info("%s works again after %.0f s.", self._subject, seconds)

@@ -1,4 +1,4 @@
-"""The watched values of each opportunity, kept in the asset state store of Airflow where it has one."""
+"""The watched values of each opportunity, persisted in Airflow's asset state store if available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _VERSION = 2
 _BUCKETS = 1024
 _SHARD_SIZE = 48_000  # characters of JSON; Airflow warns of values above 64 KB
-_SAMPLE = 500  # opportunities, from which the size of all is estimated
+_SAMPLE = 500  # opportunities, sampled to estimate the total size
 _SHARED_ROWS = 1024  # rows that several opportunities have in common, as with categories
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX = re.compile(r"([0-9a-f]{32})+")
@@ -35,7 +35,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
     A small account is one stored value, the manifest. As it grows, the opportunities move into shards, of which only
     those with changes are written.
 
-    :param stores: the state store of each watched asset; none: the snapshot lives as long as the process
+    :param stores: the state store of each watched asset; none: the snapshot is kept in memory only
     :param key: the manifest's key, by which a later process finds the snapshot
     :param shape: the settings that stored values depend on; with others, a stored snapshot is replaced
     """
@@ -76,21 +76,21 @@ class SnapshotStore(MutableMapping[str, "Row"]):
 
     @property
     def is_saved(self) -> bool:
-        """Whether a save would write nothing."""
+        """Whether there are no unsaved changes."""
         return not self._stores or (not self._unsaved and self._manifest() == self._saved_manifest)
 
     def note_baseline(self, created_at: object) -> None:
         """
-        Widen the baseline, until it is complete, by an opportunity that is there already.
+        Extend the baseline by an existing opportunity, unless the baseline is complete.
 
-        :param created_at: of that opportunity
+        :param created_at: creation time of that opportunity
         """
         moment = _to_moment(created_at)
         if not self.has_baseline and moment and moment > (self._newest_created_at or ""):
             self._newest_created_at = moment
 
     def mark_baseline_complete(self) -> None:
-        """Take unknown opportunities for new from now on."""
+        """Treat unknown opportunities as new from now on."""
         self.has_baseline = True
         self._corrupt.clear()
 
@@ -98,7 +98,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         """
         Return whether an unknown opportunity was created after the baseline, and not merely missed.
 
-        :param created_at: of that opportunity
+        :param created_at: creation time of that opportunity
         """
         if not self.has_baseline or _bucket_of(uuid) in self._corrupt:
             return False
@@ -106,7 +106,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         return moment is None or moment > (self._newest_created_at or "")
 
     async def load(self) -> None:
-        """Read the snapshot that an earlier process saved. A corrupt part is reported once, and replaced."""
+        """Load the snapshot that an earlier process saved. A corrupt part is logged once, and replaced."""
         for store in self._stores:
             manifest = await asyncio.to_thread(store.get, self._key)
             if manifest is not None:
@@ -115,7 +115,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
                 return
 
     async def save(self) -> None:
-        """Write the changes since the last time. A crash in between leaves the former snapshot, or this one."""
+        """Write the changes since the last save. A crash meanwhile leaves either the previous snapshot or this one."""
         if self.is_saved:
             return
         store = self._stores[0]
@@ -127,7 +127,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
             for shard in sorted({bucket % self._shards for bucket in self._unsaved}):
                 await self._write(store, self._shard_key(self._shards, shard), range(shard, _BUCKETS, self._shards))
         manifest = self._manifest()
-        # Last, so that a baseline of which only a part was written is not taken for the whole.
+        # The manifest is written last, so that a partly written baseline is not treated as complete.
         if self._shards:
             if manifest != self._saved_manifest:
                 await asyncio.to_thread(store.set, self._key, manifest)
@@ -139,7 +139,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
     async def _write(
         self, store: Any, key: str, buckets: Iterable[int], manifest: Mapping[str, Any] | None = None
     ) -> None:
-        # Forgotten before the write: a change that comes during it has to be written again.
+        # Cleared before the write: a change made during the write has to be written again.
         written = self._unsaved.intersection(buckets)
         self._unsaved -= written
         rows = _encode(self._buckets[bucket] for bucket in buckets)
@@ -166,7 +166,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         }
 
     def _needed_shards(self) -> int:
-        """Return the number of shards, a power of two, that keeps each below the size; 0: all fits the manifest."""
+        """Return the number of shards, a power of two, that limits the size of each; 0: the manifest holds all."""
         sample: dict[str, Row] = {}
         for bucket in self._buckets:
             sample.update(bucket)
@@ -235,7 +235,7 @@ def _bucket_of(uuid: str) -> int:
 
 
 def _to_moment(created_at: object) -> str | None:
-    """Return a time in a form that can be compared; None: there is none."""
+    """Return a time in a comparable form; None if there is none."""
     try:
         moment: str | None = normalize_value("created_at", created_at)
     except ValueError:

@@ -30,7 +30,7 @@ class Subscriber(ABC):
         """
         Handle a poll error; return whether a task was woken.
 
-        A permanent error with a UUID was confirmed by a second look, so it may end a wait; a transient one, and any
+        A permanent error with a UUID was confirmed by a second poll, so it may end a wait; a transient one, and any
         without a UUID, is information.
 
         :param error: names the request that failed
@@ -43,6 +43,6 @@ class Subscriber(ABC):
 
         :param listed: the UUIDs of all opportunities in the list; None: some pages could not be read, or the
             subscriber does not poll the whole list
-        :return: UUIDs that the subscriber knows and the list lacks; they are looked at singly
+        :return: UUIDs that the subscriber knows and the list lacks; they are polled individually
         """
         return ()

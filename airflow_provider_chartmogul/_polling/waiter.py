@@ -12,16 +12,16 @@ from airflow_provider_chartmogul.exceptions import ChartMogulError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_EVENTS_PER_STEP = 50  # of the event loop, which has others to serve
+_EVENTS_PER_STEP = 50  # of the event loop, which other tasks share
 
 
 class WaitEvent(NamedTuple):
     """
-    News for a wait.
+    An event for a wait.
 
-    :param opportunity_uuid: the opportunity; None: the list, or the connection
+    :param opportunity_uuid: the opportunity; None: the list or the connection
     :param opportunity: its JSON
-    :param error: the error, in place of the JSON
+    :param error: the error, instead of the JSON
     :param ends_wait: whether the error is permanent and concerns this opportunity
     """
 
@@ -33,10 +33,10 @@ class WaitEvent(NamedTuple):
 
 class Waiter(Subscriber):
     """
-    Queue an event for each transition that polls see, and for each beginning and end of trouble.
+    Queue an event for each change that polls find, and for the beginning and end of errors.
 
-    :param opportunity_uuids: the opportunities, by the UUIDs that ChartMogul uses
-    :param read: returns what counts as changed when it changes, of an opportunity's JSON
+    :param opportunity_uuids: the UUIDs of the opportunities, as ChartMogul writes them
+    :param read: returns the part of an opportunity's JSON whose changes make events
     """
 
     opportunity_uuids: frozenset[str]
@@ -67,9 +67,9 @@ class Waiter(Subscriber):
         return event
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
-        """Queue an event unless the opportunity looks as it did before."""
+        """Queue an event unless the opportunity is unchanged."""
         uuid = opportunity["uuid"]
-        seen = repr(self._read(opportunity))  # in Python true equals 1, but its text does not
+        seen = repr(self._read(opportunity))  # compared as text, since True == 1 in Python
         is_unchanged = self._last_seen.get(uuid) == seen
         if is_unchanged and not self._failing & {uuid, None}:
             return False
@@ -78,10 +78,10 @@ class Waiter(Subscriber):
         return self._put(WaitEvent(uuid, opportunity))
 
     def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Queue an event unless the error is transient and others of that kind last."""
+        """Queue an event unless the error is transient and one of its kind persists."""
         is_transient = isinstance(error, ChartMogulError) and error.transient
         ends_wait = opportunity_uuid is not None and not is_transient
-        # Many opportunities that fail for one reason make one event.
+        # One event for many opportunities that fail for one reason.
         is_known = bool(self._failing)
         self._failing.add(opportunity_uuid)
         return (ends_wait or not is_known) and self._put(WaitEvent(opportunity_uuid, error=error, ends_wait=ends_wait))

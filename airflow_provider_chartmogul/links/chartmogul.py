@@ -1,4 +1,4 @@
-"""Links from Airflow's UI into ChartMogul's."""
+"""Links from Airflow's UI to ChartMogul's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChartMogulCustomerLink(BaseOperatorLink):
     name = "ChartMogul customer"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address of the customer's page, or an empty string before there is an opportunity."""
+        """Return the URL of the customer's page, or an empty string if the task has not returned an opportunity."""
         opportunity = XCom.get_value(ti_key=ti_key, key="return_value")
         customer_uuid = opportunity.get("customer_uuid") if isinstance(opportunity, dict) else None
         return f"https://app.chartmogul.com/#/customers/{customer_uuid}" if customer_uuid else ""

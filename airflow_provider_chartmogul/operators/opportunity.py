@@ -38,7 +38,7 @@ class RetrieveOpportunityOperator(BaseOperator):
     """
     Return an opportunity's JSON, as ChartMogul sends it, to XCom.
 
-    The task fails without retries where none can help: a malformed UUID, a rejected API key, an opportunity that
+    The task fails without retries on permanent errors: a malformed UUID, a rejected API key, an opportunity that
     does not exist. See https://dev.chartmogul.com/reference/retrieve-an-opportunity for the fields, and
     :class:`~airflow_provider_chartmogul.opportunity.Opportunity` for a typed view of them.
 
@@ -158,8 +158,8 @@ class CreateOpportunityOperator(BaseOperator):
 
     ChartMogul has no idempotency key, so if a response is lost, in this try or an earlier one, the task looks for the
     opportunity among the customer's. With ``idempotency_attribute``, a custom attribute identifies it. Without, only an
-    opportunity that equals the request in every field is taken for it. If that does not decide the matter, the task
-    fails without retries and names the candidates.
+    opportunity that equals the request in every field is accepted. If the result is ambiguous, the task fails without
+    retries and names the candidates.
 
     Literal values are checked when the DAG is parsed, templated ones when the task runs. Numbers and JSON may come as
     text. Optional fields that are None are not sent.
@@ -288,7 +288,7 @@ class DeleteOpportunityOperator(BaseOperator):
     def execute(self, context: Context) -> None:
         """Delete the opportunity."""
         with fail_fast_on_permanent_errors():
-            store = context.get("task_state_store")  # from Airflow 3.3 on
+            store = context.get("task_state_store")  # Airflow 3.3 and later
             try:
                 ChartMogulHook(self.chartmogul_conn_id).delete_opportunity(self.opportunity_uuid)
             except ChartMogulNotFoundError:
@@ -303,7 +303,7 @@ class DeleteOpportunityOperator(BaseOperator):
 
 
 def _split(uuids: Iterable[str] | str) -> Iterable[str]:
-    """Return the items of a list, or of text that a template of a list rendered to, as JSON or in Python's notation."""
+    """Return the items of a list, or of the JSON or Python text that a template of a list renders to."""
     if not isinstance(uuids, str):
         return uuids
     if not uuids.strip():

@@ -1,7 +1,7 @@
 """
 ChartMogul's opportunity: its fields and enumerations, and a typed view of its JSON.
 
-Neither Airflow nor HTTP is imported here.
+Imports neither Airflow nor an HTTP library.
 """
 
 from airflow_provider_chartmogul.opportunity._fields import (

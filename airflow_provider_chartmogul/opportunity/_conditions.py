@@ -30,7 +30,7 @@ class NotSet(Enum):
 
 
 NOTSET = NotSet.NOTSET
-"""Stands for a baseline that was not given, since None stands for null."""
+"""The default of a baseline, since None means null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class WaitCondition:
     :param field: as :func:`check_field` returns it
     :param targets: the values to wait for; None: any but the baseline
     :param failures: the values that end the wait as a failure
-    :param failure_parameter: the name of the parameter with the failures, for messages
+    :param failure_parameter: the name of the parameter with the failure values, for messages
     :param predicate: called with the opportunity's JSON, instead of a comparison with targets
     """
 
@@ -54,7 +54,7 @@ class WaitCondition:
     @classmethod
     def parse(cls, field: str, target_values: Any, failure_values: Any, condition: str | None = None) -> WaitCondition:
         """
-        Read values as users write them.
+        Parse the values that users write.
 
         :param target_values: one value or several; None: any but the baseline
         :param failure_values: one value or several; None: no value
@@ -71,7 +71,7 @@ class WaitCondition:
     @classmethod
     def parse_categories(cls, target_categories: Any, failure_categories: Any) -> WaitCondition:
         """
-        Read forecast categories as users write them.
+        Parse the forecast categories that users write.
 
         :raises ValueError: if ChartMogul has no such category, if there is none to wait for, or if one is both a
             target and a failure
@@ -100,15 +100,15 @@ class WaitCondition:
 
     @property
     def needs_baseline(self) -> bool:
-        """Return whether the wait is for a change from a value, so that this value has to be known."""
+        """Return whether the wait is for a change from a baseline, which has to be known."""
         return self.targets is None and self.predicate is None
 
     def value_of(self, opportunity: dict[str, Any]) -> Any:
-        """Return the value of the field, of an opportunity's JSON."""
+        """Return the value of the field in an opportunity's JSON."""
         return read_field(opportunity, self.field)
 
     def read(self, opportunity: dict[str, Any]) -> Any:
-        """Return as much of an opportunity's JSON as the condition depends on."""
+        """Return the part of an opportunity's JSON that the condition depends on."""
         return opportunity if self.predicate is not None else self.value_of(opportunity)
 
     def describe(self, value: Any) -> str:
@@ -121,7 +121,7 @@ class WaitCondition:
 
     def is_target(self, value: Any, baseline: Any) -> bool:
         """
-        Return whether a value of the field ends the wait as a success, as far as a value alone can show.
+        Return whether a value of the field ends the wait as a success, without calling a predicate.
 
         :param baseline: the value when the wait began
         """
@@ -145,9 +145,9 @@ class WaitCondition:
 
 def check_condition(path: object) -> None:
     """
-    Check the dotted path of a predicate, without importing it.
+    Validate the dotted path of a predicate, without importing it.
 
-    :raises ValueError: if it is not one
+    :raises ValueError: if it is not a dotted path
     """
     if not isinstance(path, str) or not _DOTTED_PATH.fullmatch(path):
         raise ValueError(

@@ -43,7 +43,7 @@ def check_field(name: object) -> str:
 
 def read_field(opportunity: Mapping[str, Any], field: str) -> Any:
     """
-    Return the value of a field; None if the opportunity does not have it.
+    Return the value of a field; None if the opportunity lacks it.
 
     :param opportunity: the opportunity's JSON
     :param field: as :func:`check_field` returns it
@@ -56,9 +56,9 @@ def read_field(opportunity: Mapping[str, Any], field: str) -> Any:
 
 def normalize_value(field: str, value: object, parameter: str | None = None) -> Any:
     """
-    Return a value of a field as ChartMogul would write it in JSON.
+    Return a value of a field as ChartMogul writes it in JSON.
 
-    Text that stands for a number is taken for it where the field is a number, as templates render to text.
+    Text is converted to a number if the field is a number, since templates render to text.
 
     :param field: as :func:`check_field` returns it
     :param value: as a user wrote it: text, a number, a date, an enum member, None for null
@@ -75,7 +75,7 @@ def normalize_value(field: str, value: object, parameter: str | None = None) -> 
 
 def normalize_values(field: str, values: object, parameter: str) -> tuple[Any, ...]:
     """
-    Return one value or several of a field as ChartMogul would write them, without repetitions.
+    Return one value or several of a field as ChartMogul writes them, without duplicates.
 
     :param field: as :func:`check_field` returns it
     :param values: one value, or an iterable of them; a dict is one value of the field ``custom``
@@ -109,7 +109,7 @@ def is_value(field: str, actual: Any, expected: Any) -> bool:
     if _is_same(actual, expected):
         return True
     if field.startswith(_CUSTOM) and isinstance(expected, str) and isinstance(actual, bool | int | float):
-        # The type of a custom attribute is not known before, and templates render to text.
+        # The type of a custom attribute is unknown, and templates render to text.
         return expected in (str(actual), json.dumps(actual))
     if actual is None or expected is None:
         return False
@@ -135,14 +135,14 @@ def display_value(field: str, value: Any) -> str:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    # In Python, unlike in JSON, true equals 1.
+    # Unlike in JSON, True == 1 in Python.
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _normalize_text(value: object, parameter: str) -> str:
     # Rendered natively, the template of a pipeline called 2026 yields a number.
     if isinstance(value, bool) or not isinstance(value, str | int):
-        # The value is not shown: it can be an address.
+        # The value is not shown, since it may be an email address.
         raise ValueError(f"{parameter}: expected text, not {type(value).__name__}.")
     return str(value)
 

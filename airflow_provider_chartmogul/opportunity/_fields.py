@@ -1,4 +1,4 @@
-"""The fields of an opportunity, of its filters, and their enumerations: the one list of them in the package."""
+"""The fields of an opportunity, of the list's filters, and their enumerations; the single source for the package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ForecastCategory(StrEnum):
-    """How likely the sales team thinks it is that an opportunity closes."""
+    """The sales team's estimate of the outcome."""
 
     PIPELINE = "pipeline"
     BEST_CASE = "best_case"
@@ -76,7 +76,7 @@ class _ChangeableFields(TypedDict, total=False):
 
 class OpportunityChanges(_ChangeableFields, _OptionalFields):
     """
-    The fields that an update can set, as in :class:`NewOpportunity`; one that is left out is not changed, None is null.
+    The fields that an update can set, as in :class:`NewOpportunity`; omitted ones are not changed, None is null.
 
     See https://dev.chartmogul.com/reference/opportunities/update.
     """
@@ -84,7 +84,7 @@ class OpportunityChanges(_ChangeableFields, _OptionalFields):
 
 class OpportunityFilters(TypedDict, total=False):
     """
-    The filters of the list of opportunities; those that are left out or None do not filter.
+    The filters of the list of opportunities; those that are omitted or None do not filter.
 
     See https://dev.chartmogul.com/reference/list-opportunities.
     """

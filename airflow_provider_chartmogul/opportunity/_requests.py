@@ -1,7 +1,7 @@
 """
-Request bodies and queries: the fields of an opportunity as users write them, checked and converted to JSON.
+Request bodies and queries: validation of the fields that users write, and their conversion to JSON.
 
-A template that is not rendered natively yields text, so text that stands for a number, or for JSON, is converted.
+A template that is not rendered natively yields text, so text of a number, or of JSON, is converted.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
     """
     Return the query parameters that list opportunities.
 
-    An empty filter is refused: an empty template renders to it, and whether ChartMogul takes it for all opportunities
-    or for none is not documented.
+    An empty filter is rejected: a template may render to one, and ChartMogul does not document whether it means all
+    opportunities or none.
 
     :param filters: any of :class:`OpportunityFilters`; one that is None is left out
     :raises ValueError: naming every filter that is wrong, empty or unknown
@@ -78,11 +78,11 @@ def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
 
 def check_fields(fields: Mapping[str, Any], allowed: Collection[str], *, required: Collection[str] = ()) -> None:
     """
-    Check the fields that are known when a DAG is parsed.
+    Validate the fields that are known at parse time.
 
-    :param fields: those to check
-    :param allowed: the names that they can have
-    :param required: names whose values can be neither None nor empty text
+    :param fields: the known fields
+    :param allowed: the allowed names
+    :param required: names whose values may be neither None nor empty text
     :raises ValueError: naming every field that is wrong
     """
     _checked(fields, allowed, required=required)
@@ -90,7 +90,7 @@ def check_fields(fields: Mapping[str, Any], allowed: Collection[str], *, require
 
 def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
     """
-    Return a mapping that may come as the text of a JSON object, as a template of a whole dict renders to.
+    Return a mapping, which may be given as the text of a JSON object, since a template of a whole dict renders to text.
 
     :param value: the mapping or text
     :param parameter: the name of the parameter, for the error message
@@ -110,7 +110,7 @@ def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
 
 def matches_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """
-    Return whether an opportunity has exactly the fields that a creation asked for.
+    Return whether an opportunity has exactly the fields of a creation request.
 
     :param opportunity: the opportunity's JSON
     :param body: the request body of the creation
@@ -122,11 +122,11 @@ def matches_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> 
 
 def may_match_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """
-    Return whether a creation may have made an opportunity, although some of its fields differ.
+    Return whether a creation request may have created an opportunity, although some of its fields differ.
 
     ChartMogul can trim and normalize text, convert dates and numbers, drop attributes that the account does not define,
-    and take the category and the likelihood from the stage, so none of these tells two opportunities apart. Amount and
-    currency do, unless somebody has edited the opportunity since.
+    and take the category and the likelihood from the stage, so none of these distinguishes two opportunities. Amount
+    and currency do, unless the opportunity was edited since.
 
     :param opportunity: the opportunity's JSON
     :param body: the request body of the creation
@@ -141,7 +141,7 @@ def may_match_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -
 
 
 def _as_text(fields: Mapping[str, Any]) -> str:
-    # As JSON, in which true is not 1.
+    # Compared as JSON, in which true is not 1.
     custom = fields["custom"] if isinstance(fields["custom"], Mapping) else {}
     attributes = {key: value for key, value in custom.items() if value is not None}
     return json.dumps({**fields, "custom": attributes}, sort_keys=True)
@@ -185,7 +185,7 @@ def _check_customer_uuid(value: object, name: str) -> str:
 
 
 def _check_owner(value: object, name: str) -> str:
-    # The value is kept out of the message, and so out of logs: it is likely to be somebody's address.
+    # The value is not shown, since it is likely to be an email address.
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected an email address, not {type(value).__name__}.")
     return str(value)
@@ -205,7 +205,7 @@ def _check_date(value: object, name: str) -> str:
 def _check_integer(value: object, name: str) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
-    # XCom hands Decimal over as an object.
+    # XCom deserializes a Decimal to an object.
     if isinstance(value, Decimal) and value.is_finite() and abs(value) < 10**18 and value == int(value):
         return int(value)
     try:

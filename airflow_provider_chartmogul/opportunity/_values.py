@@ -1,4 +1,4 @@
-"""Checks and conversions of single values."""
+"""Validation and conversion of single values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def check_opportunity_uuid(value: object) -> str:
     """
     Return the UUID of an opportunity in the lower-case form that ChartMogul uses.
 
-    :param value: the UUID, as text or as the object that XCom makes of one; white space around it is dropped
-    :raises ValueError: if it is anything else than 32 hexadecimal digits grouped 8-4-4-4-12
+    :param value: the UUID, as text or as ``uuid.UUID``; surrounding white space is stripped
+    :raises ValueError: unless it is 32 hexadecimal digits grouped 8-4-4-4-12
     """
     text = value.strip() if isinstance(value, str) else str(value) if isinstance(value, UUID) else ""
     if not _UUID.fullmatch(text):
@@ -29,11 +29,11 @@ def check_opportunity_uuid(value: object) -> str:
 
 def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str]:
     """
-    Return several UUIDs of opportunities, each once and in lower case, in the order given.
+    Return several UUIDs of opportunities in lower case and in the order given, without duplicates.
 
-    :param value: an iterable of UUIDs; or text, as templates render to: comma-separated, or a list as JSON or Python
-        writes it
-    :param wait_for: ``all`` or ``any`` of them, for which there has to be one
+    :param value: an iterable of UUIDs; or text, since templates render to text: comma-separated, or a list in JSON or
+        Python notation
+    :param wait_for: ``all`` or ``any`` of them; ``any`` needs at least one
     :raises ValueError: if it is anything else
     """
     if isinstance(value, str):
@@ -51,7 +51,7 @@ def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str
 
 def check_forecast_categories(value: str | Iterable[str], parameter: str) -> frozenset[str]:
     """
-    Return the forecast categories that a user wrote.
+    Validate forecast categories.
 
     :param value: one category or several, as members of :class:`ForecastCategory` or their values
     :param parameter: the name of the parameter, for the error message
@@ -71,7 +71,7 @@ def check_forecast_categories(value: str | Iterable[str], parameter: str) -> fro
 
 def check_baseline_category(value: object) -> None:
     """
-    Check what a user wrote as the category that a change is measured from.
+    Validate the baseline of a change.
 
     :raises ValueError: if it is neither None nor one of ChartMogul's categories
     """
@@ -103,7 +103,7 @@ def to_iso_date(value: object, parameter: str) -> str:
 
 
 def parse_moment(value: object) -> datetime.datetime | None:
-    """Return the time that an ISO 8601 string stands for, UTC unless it has another zone; None if it is none."""
+    """Parse an ISO 8601 time, in UTC unless it has an offset; return None if it is not one."""
     try:
         moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -112,6 +112,6 @@ def parse_moment(value: object) -> datetime.datetime | None:
 
 
 def truncated_repr(value: object) -> str:
-    """Return what a user wrote for an error message, cut where it is long."""
+    """Return the ``repr`` of a user's value for an error message, truncated if long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

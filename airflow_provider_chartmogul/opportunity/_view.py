@@ -1,8 +1,8 @@
 """
 A typed view of an opportunity's JSON.
 
-The facts are those of https://dev.chartmogul.com/reference/retrieve-an-opportunity and of the responses that
-ChartMogul's own client libraries recorded.
+Based on https://dev.chartmogul.com/reference/retrieve-an-opportunity and on the responses recorded in the tests of
+ChartMogul's own client libraries.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _Enum = TypeVar("_Enum", bound=StrEnum)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opportunity:
     """
-    A typed view of an opportunity's JSON, whose fields cannot be set.
+    A typed, immutable view of an opportunity's JSON.
 
-    Every field but ``uuid`` can be null. A ``type`` or ``forecast_category`` that ChartMogul adds one day is
-    kept as the string that came; fields it adds are found in ``payload``, the JSON object as it was received.
+    Every field but ``uuid`` can be null. An unknown ``type`` or ``forecast_category`` is kept as a string; unknown
+    fields are in ``payload``, the JSON object as received.
     The owner's email address is left out of the ``repr``, so that it does not end up in logs.
     """
 
@@ -81,7 +81,7 @@ def _known_or_as_is(enum: type[_Enum], value: Any) -> _Enum | str | None:
     try:
         return enum(value)
     except ValueError:
-        return value  # type: ignore[no-any-return]  # a str or None, as the contract says
+        return value  # type: ignore[no-any-return]  # a str or None, as documented
 
 
 def _read_date(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:

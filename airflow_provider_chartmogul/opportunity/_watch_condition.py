@@ -1,4 +1,4 @@
-"""The condition that makes a difference between two polls an event."""
+"""The condition under which a difference between two polls is an event."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATED, CHANGED, DELETED = EVENTS = ("created", "changed", "deleted")
 Row = tuple[Any, ...]
 """The watched values of one opportunity, in the order of :attr:`WatchCondition.columns`."""
 
-_MATCHES = "(matches the filters)"  # not a name that a field can have
+_MATCHES = "(matches the filters)"  # not a valid field name
 _DIGEST = "sha256:"
 _DATE_FILTERS = ("estimated_close_date_on_or_after", "estimated_close_date_on_or_before")
 
@@ -35,14 +35,14 @@ _DATE_FILTERS = ("estimated_close_date_on_or_after", "estimated_close_date_on_or
 @dataclass(frozen=True, slots=True)
 class WatchCondition:
     """
-    The events that a watcher is for.
+    The events that a watcher emits.
 
-    Email addresses are kept as SHA-256 digests, since Airflow stores and logs a watcher's arguments in clear.
+    Email addresses are stored as SHA-256 digests, since Airflow stores and logs a watcher's arguments in clear.
 
-    :param events: those of :data:`EVENTS` that are wanted, sorted
-    :param fields: the fields whose change makes an event; None: any, by ``updated_at``
-    :param targets: values of the only field that an event is limited to; None: any
-    :param filters: what an opportunity has to match, by the names of :class:`OpportunityFilters`
+    :param events: the members of :data:`EVENTS` to emit, sorted
+    :param fields: the fields whose changes are events; None: any, by ``updated_at``
+    :param targets: values of the only field to which events are limited; None: any
+    :param filters: the filters that an opportunity has to match, by the names of :class:`OpportunityFilters`
     """
 
     events: tuple[str, ...]
@@ -53,9 +53,9 @@ class WatchCondition:
     @classmethod
     def parse(cls, events: object, fields: object, target_values: object, filters: object) -> WatchCondition:
         """
-        Read the arguments of a watcher.
+        Parse the arguments of a watcher.
 
-        :raises ValueError: if there is no such event, field, value or filter
+        :raises ValueError: if an event, field, value or filter is unknown
         """
         watched = _parse_names(fields, "fields", check_field) if fields is not None else None
         targets = None
@@ -77,7 +77,7 @@ class WatchCondition:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the values in a row, which tell whether stored rows still fit."""
+        """The names of the values in a row, by which stored rows are validated."""
         return (*self.watched_fields, _MATCHES) if self._is_match_stored else self.watched_fields
 
     @property
@@ -86,7 +86,7 @@ class WatchCondition:
         return bool(self.filters) and DELETED in self.events
 
     def reader(self) -> Callable[[Mapping[str, Any]], Row]:
-        """Return a function that reads a row from an opportunity's JSON; it runs for each entry of each poll."""
+        """Return a function that reads a row from an opportunity's JSON; it is called for each entry of each poll."""
         fields = self.watched_fields
         if self._is_match_stored:
             return lambda opportunity: (
@@ -99,14 +99,14 @@ class WatchCondition:
         return lambda opportunity: tuple([read_field(opportunity, field) for field in fields])
 
     def is_unchanged(self, row: Row, known: Row) -> bool:
-        """Return whether two rows are the same JSON, in which ``true`` is not ``1``."""
+        """Return whether two rows are equal as JSON, in which ``true`` is not ``1``."""
         if row != known:
             return False
         return not any(map(_is_custom, self.watched_fields)) or json.dumps(row) == json.dumps(known)
 
     def is_event(self, previous: Row | None, current: Row | None, opportunity: Mapping[str, Any] | None) -> bool:
         """
-        Return whether a difference is an event that is wanted.
+        Return whether a difference is an event to emit.
 
         :param previous: the row before; None: the opportunity is new
         :param current: the row now; None: the opportunity is deleted
@@ -122,12 +122,12 @@ class WatchCondition:
         if opportunity is None:
             return bool(row[-1]) if self._is_match_stored else True
         if previous is not None and self.is_unchanged(self._values(row), self._values(previous)):
-            return False  # only the filters match now, or no longer
+            return False  # only the match of the filters changed
         return self.matches_filters(opportunity)
 
     @staticmethod
     def event_of(previous: Row | None, current: Row | None) -> str:
-        """Return the name of a difference."""
+        """Return the name of the event for a difference."""
         if previous is None:
             return CREATED
         return DELETED if current is None else CHANGED
@@ -170,7 +170,7 @@ class WatchCondition:
 
 @lru_cache(maxsize=1024)
 def digest(address: str) -> str:
-    """Return the digest of an email address; that of a digest is the same."""
+    """Return the digest of an email address; a digest is returned unchanged."""
     if address.startswith(_DIGEST):
         return address
     return _DIGEST + hashlib.sha256(address.encode()).hexdigest()
@@ -203,7 +203,7 @@ def _parse_filters(filters: object) -> dict[str, str]:
     if not isinstance(filters, Mapping):
         raise ValueError(f"filters: expected a dict of {', '.join(known)}, not {type(filters).__name__}.")
     if unknown := sorted(str(name) for name in filters if name not in known):
-        raise ValueError(f"filters: {', '.join(unknown)}: there is no such filter; use {', '.join(known)}.")
+        raise ValueError(f"filters: {', '.join(unknown)}: no such filter; use {', '.join(known)}.")
     parsed = {}
     for name in known:
         if (value := filters.get(name)) is None:

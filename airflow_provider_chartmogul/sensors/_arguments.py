@@ -1,4 +1,4 @@
-"""Arguments of sensors, as DAG authors and templates give them."""
+"""Validation of the sensors' arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it, with sets in a stable order, as XCom and the DAG's hash need."""
+    """Return a value in a form that JSON can hold, with sets in a stable order, as XCom and the DAG's hash require."""
     if value is NOTSET or is_templated(value):
         return value
     if isinstance(value, Enum):
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
 
 
 def known(values: Any) -> Any:
-    """Return as much of one value or several as can be checked before templates are rendered; None if nothing can."""
+    """Return the values that can be validated before templates are rendered; None if there are none."""
     if values is None or is_templated(values):
         return None
     if not isinstance(values, list):
@@ -50,12 +50,12 @@ def check_together(
     sensor: OpportunityWaitSensor, *, start_from_trigger: bool, parameters_without_first_poll: str | None
 ) -> None:
     """
-    Check whether a sensor's arguments can act together.
+    Validate a sensor's combination of arguments.
 
     :param sensor: the sensor, with the arguments of its base class
     :param start_from_trigger: as the user gave it
-    :param parameters_without_first_poll: those that make a first poll unnecessary; None: it is unnecessary
-    :raises ValueError: naming the arguments that cannot
+    :param parameters_without_first_poll: the parameters that make a first poll unnecessary; None: it is unnecessary
+    :raises ValueError: naming the conflicting arguments
     """
     if (sensor.opportunity_uuid is None) == (sensor.opportunity_uuids is None):
         raise ValueError("Give one of opportunity_uuid and opportunity_uuids.")

@@ -1,4 +1,4 @@
-"""The mechanism of the sensors that wait for opportunities."""
+"""The base class of the sensors that wait for opportunities."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STACKLEVEL = 4  # the call in the DAG file; Airflow adds its own wrappers of co
 
 
 class OpportunityWaitSensor(BaseSensorOperator):
-    """Wait until the condition of a subclass is met; see there for the parameters."""
+    """Wait until the condition of the subclass is met, which also documents the parameters."""
 
     operator_extra_links = (ChartMogulCustomerLink(),)
     ui_color = "#d8ecf5"
@@ -69,7 +69,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
         if deferrable:
-            # A task that was rescheduled before it defers would count its timeout from the start again.
+            # The timeout of a task that is rescheduled before it defers would start again.
             self.mode = "poke"
         self.end_from_trigger = end_from_trigger
         self._started_at = 0.0
@@ -78,9 +78,9 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def _finish_arguments(self, *, start_from_trigger: bool, needs_first_poll: bool) -> None:
         """
-        Check, when the DAG is parsed, whether the arguments can act together, and prepare a start in the triggerer.
+        Validate the combination of arguments at parse time, and prepare a start in the triggerer.
 
-        :param needs_first_poll: no baseline is known before somebody has polled
+        :param needs_first_poll: whether the baseline has to be polled first
         """
         check_together(
             self,
@@ -96,7 +96,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             warnings.warn(f"start_from_trigger {obstacle}, and is ignored.", UserWarning, stacklevel=_STACKLEVEL)
             return
         self.start_from_trigger = True
-        # Not of the class: a mapped sensor, whose arguments Airflow cannot know yet, would be started with those.
+        # Set on the instance: Airflow would start a mapped sensor with the class's arguments, before they are known.
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=self.trigger_class.CLASSPATH,
             next_method="execute_complete",
@@ -111,7 +111,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     @abstractmethod
     def _given_baseline(self) -> Any:
-        """Return the baseline as ChartMogul writes it; NOTSET if none was given; raise ValueError if it cannot be."""
+        """Return the baseline as ChartMogul writes it; NOTSET if none was given; raise ValueError if it is invalid."""
 
     @abstractmethod
     def _value_kwargs(self, baseline: Any) -> dict[str, Any]:
@@ -142,11 +142,11 @@ class OpportunityWaitSensor(BaseSensorOperator):
             if len(state.met) == len(uuids) or (state.met and self.wait_for == "any"):
                 return PokeReturnValue(is_done=True, xcom_value=self._results(uuids, found, state))
         except ChartMogulError as error:
-            self.log.warning("%s The wait goes on.", error.summary)
+            self.log.warning("%s The wait continues.", error.summary)
         elapsed = time.monotonic() - self._started_at
         if is_baseline_missing and self._is_single:
             baseline = state.baselines.get(uuids[0], NOTSET)
-        # Without its baseline, the triggerer could not see a change made while an error lasted.
+        # Without a baseline, the triggerer would miss a change made during an error.
         has_baselines = not is_baseline_missing or all(uuid in state.baselines for uuid in uuids)
         if self.deferrable and has_baselines and elapsed < self.timeout:
             self.defer(
@@ -158,10 +158,10 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
-        Return the opportunity that the triggerer saw, or the opportunities.
+        Return the opportunity, or the opportunities, that the triggerer polled.
 
-        :raises AirflowFailException: if the wait ended with a failure value, or with an error that no retry can help
-        :raises RuntimeError: if the event is not one of the trigger's own for this wait
+        :raises AirflowFailException: if the wait ended with a failure value or with a permanent error
+        :raises RuntimeError: if the event is not one of this wait's trigger
         """
         self._make_plain()
         with fail_fast_on_permanent_errors():
@@ -242,7 +242,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             return self._hook.retrieve_opportunities(uuids) if uuids else []
 
     def _retrieve_patiently(self, uuids: list[str]) -> Any:
-        """Retrieve opportunities at the end of a long wait, which one more fault should not bring to nothing."""
+        """Retrieve opportunities with retries, so that a transient error does not fail a task after a long wait."""
         for _ in range(_MORE_TRIES_AT_THE_END):
             try:
                 return self._retrieve(uuids)
@@ -252,7 +252,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
         return self._retrieve(uuids)
 
     def _evaluate(self, found: dict[str, Any], condition: WaitCondition, baseline: Any, state: WaitState) -> None:
-        """Note which of the opportunities found meet the condition."""
+        """Record which of the opportunities meet the condition."""
         for uuid, opportunity in found.items():
             self._check_failure(uuid, condition.value_of(opportunity), condition)
         for uuid, opportunity in found.items():
@@ -270,10 +270,10 @@ class OpportunityWaitSensor(BaseSensorOperator):
             self._progress.report(len(state.met), len(state.opportunity_uuids), condition)
 
     def _results(self, uuids: list[str], found: dict[str, Any], state: WaitState) -> Any:
-        """Return the JSON of one, or of all that met the condition."""
+        """Return the JSON of one opportunity, or of all that met the condition."""
         if self._is_single:
             return found[uuids[0]]
-        # Those that met it in an earlier poll may have changed since.
+        # Opportunities that met it in an earlier poll may have changed since.
         earlier = [uuid for uuid in state.met if uuid not in found]
         found |= zip(earlier, self._retrieve(earlier), strict=True)
         return [found[uuid] for uuid in uuids if uuid in state.met]

@@ -24,8 +24,8 @@ class OpportunityFieldSensor(OpportunityWaitSensor):
     """
     Wait until a field of an opportunity, or of several, has or gets a value, and return the JSON to XCom.
 
-    Transient errors of ChartMogul and of the network are logged and the wait goes on until ``timeout``; an error
-    that no retry can help fails the task immediately.
+    Transient errors of ChartMogul and of the network are logged, and the wait continues until ``timeout``; a permanent
+    error fails the task immediately.
 
     With ``deferrable`` the wait occupies no worker slot: all deferred waits of a triggerer share their requests, and
     ``mode`` has no meaning.

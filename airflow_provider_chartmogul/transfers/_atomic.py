@@ -1,8 +1,8 @@
 """
-Files that appear under their name when they are complete, and replace an older one in one step.
+Atomic writes: a file appears under its name when it is complete, and replaces an existing one in one step.
 
 * Local files and SFTP: written under a temporary name beside the target and renamed.
-* S3, Google Cloud Storage and Azure Blob Storage: uploaded to the target's own name. The store shows an object when its
+* S3, Google Cloud Storage and Azure Blob Storage: uploaded to the target's name. An object becomes visible when its
   upload is completed; an upload that fails is aborted instead, since closing the file would complete it.
 * Any other store: written under a temporary name, then renamed if the store can, else copied and deleted.
 """
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 _SHOWN_WHEN_COMPLETE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-_PART_SIZE = 8 * 1024 * 1024  # bytes that an object store is sent in one request, and that wait in memory for it
+_PART_SIZE = 8 * 1024 * 1024  # bytes buffered in memory and sent to an object store in one request
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 class Target(Protocol):
-    """Where an export goes."""
+    """The target of an export."""
 
     def check(self) -> None:
         """
-        Check that a file can have this name.
+        Validate that a file can have this name.
 
         :raises ValueError: if it is a folder or no regular file
         """
 
     def open(self) -> IO[bytes]:
-        """Open a file that nobody sees under the target's name."""
+        """Open a file that is not yet visible under the target's name."""
 
     def commit(self, file: IO[bytes]) -> None:
-        """Close the file and give it the target's name."""
+        """Close the file and make it visible under the target's name."""
 
     def discard(self, file: IO[bytes]) -> None:
         """Remove the file."""
@@ -48,7 +48,7 @@ class Target(Protocol):
 
 @contextmanager
 def atomic_open(target: Target) -> Iterator[IO[bytes]]:
-    """Open a target for writing; it appears if the block succeeds, and stays as it was otherwise."""
+    """Open a target for writing; it is replaced if the block succeeds, and unchanged otherwise."""
     file = target.open()
     try:
         yield file
@@ -59,8 +59,8 @@ def atomic_open(target: Target) -> Iterator[IO[bytes]]:
 
 
 def target_for(path: ObjectStoragePath) -> Target:
-    """Return the kind of target that a path leads to."""
-    # Not by way of `path.fs`: it imports the file systems of all providers, which takes a quarter of a second.
+    """Return the target for a path."""
+    # Not through `path.fs`, which imports the file systems of all providers in a quarter of a second.
     if is_local(path):
         return _LocalFile(local_path(path))
     fs = path.fs
@@ -75,12 +75,12 @@ def target_for(path: ObjectStoragePath) -> Target:
 
 
 def is_local(path: ObjectStoragePath) -> bool:
-    """Return whether a path leads to this machine's own file system."""
+    """Return whether a path is on the local file system."""
     return path.protocol in ("", "file", "local")
 
 
 def local_path(path: ObjectStoragePath) -> Path:
-    """Return the path on this machine's own file system."""
+    """Return the path on the local file system."""
     return Path(path.path)
 
 
@@ -90,14 +90,14 @@ def absolute(path: str | os.PathLike[str]) -> str:
 
 
 def temporary_name(name: str) -> str:
-    """Return a name for a hidden file beside the one with this name, not longer than a name may be."""
+    """Return a name for a hidden temporary file in the same folder, within the length limit of names."""
     suffix = f".{uuid4().hex[:16]}.tmp"
     return f".{name.encode()[: _LONGEST_NAME - 1 - len(suffix)].decode(errors='ignore')}{suffix}"
 
 
 def check_mode(path: object, mode: int) -> None:
     """
-    Check the mode of what has the target's name already.
+    Validate the mode of an existing file of the target's name.
 
     :raises ValueError: if it is a folder or no regular file
     """
@@ -124,7 +124,7 @@ class _LocalFile:
             old = self._path.stat()
         except FileNotFoundError:
             return self._temporary.open("xb")
-        # Closed to others until it has the old one's mode, as the old one may be.
+        # Not readable by others until it has the old file's mode, which may be as strict.
         descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         for uid, gid in ((-1, old.st_gid), (old.st_uid, -1)):
             with suppress(OSError):
@@ -145,7 +145,7 @@ class _LocalFile:
 
 
 class _Upload:
-    """An object of a store that shows it when its upload is completed, which closing the file does."""
+    """An object that becomes visible when its upload is completed, which closing the file does."""
 
     def __init__(self, fs: Any, path: str) -> None:
         self._fs = fs
@@ -166,12 +166,12 @@ class _Upload:
     def discard(self, file: IO[bytes]) -> None:
         with suppress(Exception):
             file.discard()  # type: ignore[attr-defined]  # of fsspec's buffered files
-        # Whatever is closed later, such as by the garbage collector, would be completed as it stands.
+        # A later close, for example by the garbage collector, would complete a partial upload.
         file.closed = True  # type: ignore[misc]
 
 
 class _TemporaryFile:
-    """A file of a store about which nothing else is known."""
+    """A file of any other store."""
 
     def __init__(self, fs: Any, path: str) -> None:
         self._fs = fs
@@ -195,7 +195,7 @@ class _TemporaryFile:
         if type(self._fs).mv is not AbstractFileSystem.mv:
             self._fs.mv(self._temporary, self._path)
         else:
-            # As `mv` does; but that takes brackets in a name for a pattern.
+            # Like `mv`, which however treats brackets in a name as a pattern.
             self._fs.cp_file(self._temporary, self._path)
             self._fs.rm_file(self._temporary)
 

@@ -28,7 +28,7 @@ _NANOSECONDS = re.compile(r"[.,]\d{6}\d*[1-9]")
 
 
 class Writer(Protocol):
-    """Writes pages to a file that it neither opens nor closes."""
+    """Writes pages to an open file."""
 
     def write(self, page: list[Row]) -> None:
         """Write the rows of a page."""
@@ -39,14 +39,14 @@ class Writer(Protocol):
 
 class JsonLinesWriter:
     """
-    One JSON object a line, in ChartMogul's own words, in UTF-8.
+    JSON Lines in UTF-8, with the JSON text of ChartMogul.
 
     :param file: where to write to
     :param compress: whether to write gzip
     """
 
     def __init__(self, file: IO[bytes], *, compress: bool) -> None:
-        # Without time and name in its header, so that the same rows make the same file.
+        # Without time and name in the header, so that equal rows make equal files.
         self._gzip = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) if compress else None
         self._file = self._gzip or file
 
@@ -62,10 +62,10 @@ class JsonLinesWriter:
 
 class OpportunityParquetWriter:
     """
-    Parquet with a column for each field of an opportunity, of the same type whatever the data.
+    Parquet with a column for each field of an opportunity, of a fixed type.
 
-    ``custom`` is JSON text, since each account has its own attributes; so is ``other_fields``, which holds fields that
-    are none of the columns.
+    ``custom`` is JSON text, since each account has its own attributes; so is ``other_fields``, which holds all fields
+    without a column.
 
     :param file: where to write to
     """
@@ -109,7 +109,7 @@ class OpportunityParquetWriter:
         """
         Write the opportunities of a page.
 
-        :raises AirflowFailException: if a column cannot hold a value as it is
+        :raises AirflowFailException: if a column cannot hold a value without loss
         """
         rows = [self._read(row) for row in page]
         columns = [self._pyarrow.array([row.get(field.name) for row in rows], field.type) for field in self._schema]
@@ -138,7 +138,7 @@ class OpportunityParquetWriter:
             if part.name not in self._readers:
                 others.append(f"{json.dumps(part.name)}:{part.text}")
             elif part.name in values:
-                raise _not_representable(row, part.name, "is there twice")
+                raise _not_representable(row, part.name, "occurs twice")
             else:
                 try:
                     values[part.name] = None if part.value is None else self._readers[part.name](part)
@@ -151,7 +151,7 @@ class OpportunityParquetWriter:
 
 
 def _to_utf8(json_text: str) -> bytes:
-    # Half of a surrogate pair, which UTF-8 cannot hold, becomes the escape sequence that JSON has for it.
+    # Half of a surrogate pair, which UTF-8 cannot hold, becomes JSON's escape sequence.
     return json_text.encode(errors="backslashreplace")
 
 
@@ -178,7 +178,7 @@ def _read_json(part: Part) -> str:
 def _read_integer(part: Part) -> int:
     value = part.value
     if isinstance(value, float):
-        with suppress(InvalidOperation):  # an exponent beyond all bounds
+        with suppress(InvalidOperation):  # an exponent out of range
             exact = Decimal(part.text)
             if abs(exact.adjusted()) < _LONGEST_INTEGER and exact == exact.to_integral_value():
                 value = int(exact)

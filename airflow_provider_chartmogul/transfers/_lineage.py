@@ -1,8 +1,8 @@
 """
 Report an export to Airflow's hook lineage, which OpenLineage reads.
 
-``ObjectStoragePath`` reports files that are opened through it, with the connection in their address, and before anybody
-knows whether they are complete. Exports write through the file system below it, and report what they wrote.
+``ObjectStoragePath`` reports a file when it is opened, with the connection in its address and before it is complete.
+Exports write through the underlying file system instead, and report the completed file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ExportLineage:
     """
     A list as input and a file as output.
 
-    :param hook: the hook that reads the list; its connection stands for the account
+    :param hook: the hook that reads the list; its connection identifies the account
     :param endpoint: path below ``/v1`` of the list
     :param path: the file
     """
@@ -34,14 +34,14 @@ class ExportLineage:
     def __init__(self, hook: ChartMogulHook, endpoint: str, path: ObjectStoragePath) -> None:
         from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
-        # Airflow's first look-up of the collector imports modules of other providers, which takes a while.
+        # Airflow's first access to the collector imports modules of other providers, which is slow.
         self._collector = get_hook_lineage_collector()
         self._hook = hook
         self._input = f"chartmogul://{urlsplit(hook.host).netloc}/{hook.chartmogul_conn_id}/{endpoint}"
         self._output = uri_of(path)
 
     def report(self) -> None:
-        """Report both to Airflow; if it refuses, log that, since the file is complete."""
+        """Report both to Airflow; log an error instead of raising it, since the file is complete."""
         try:
             self._collector.add_input_asset(self._hook, uri=self._input)
             self._collector.add_output_asset(self._hook, uri=self._output)
@@ -51,7 +51,7 @@ class ExportLineage:
 
 def uri_of(path: ObjectStoragePath) -> str:
     """Return the address of a file, without the connection."""
-    # Airflow refuses an address that is not ASCII.
+    # Airflow rejects an address that is not ASCII.
     if is_local(path):
         return f"file://{quote(str(local_path(path)), _SAFE)}"
     return f"{path.protocol}://{quote(path.path.lstrip('/'), _SAFE)}"
@@ -59,9 +59,9 @@ def uri_of(path: ObjectStoragePath) -> str:
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
-    Check the address of a list, ``chartmogul://<host>/<connection>/<endpoint>``, for Airflow.
+    Validate the address of a list, ``chartmogul://<host>/<connection>/<endpoint>``, for Airflow.
 
-    :raises ValueError: if it is not one
+    :raises ValueError: if it has another form
     """
     if not uri.netloc or not uri.path.strip("/"):
         raise ValueError("expected chartmogul://<host>/<connection>/<endpoint>")

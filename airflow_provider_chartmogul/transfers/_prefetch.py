@@ -1,4 +1,4 @@
-"""Fetch the next page while the last one is written."""
+"""Request the next page while the last one is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def prefetch(pages: CursorPaginator) -> Iterator[list[dict[str, Any]]]:
-    """Return an iterator over pages. The first is requested now, each other one as soon as the one before arrives."""
+    """Return an iterator over pages. The first is requested now, each other one as soon as the previous one arrives."""
     return _iterate(pages, _submit_next(pages))
 
 
@@ -27,7 +27,7 @@ def _iterate(pages: CursorPaginator, upcoming: Future[Any]) -> Iterator[list[dic
 
 
 def _submit_next(pages: CursorPaginator) -> Future[Any]:
-    """Request a page in a daemon thread: unlike an executor's, it does not hold up a task that failed to write."""
+    """Request a page in a daemon thread: unlike an executor's, it does not block a task that failed to write."""
     future: Future[Any] = Future()
 
     def run() -> None:

@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    # Reads the value that starts at an index; returns it and the index after it.
+    # Parses the value at an index; returns it and the index after it.
     Read = Callable[[str, int], tuple[Any, int]]
 
 
@@ -62,8 +62,8 @@ def decode_page(content: bytes, page_fields: Sequence[str] = ()) -> Any:
     :raises ValueError: if that is not JSON, or a name is in the page twice
     :raises AirflowFailException: if the page lacks one of ``page_fields``, or a row has it already
     """
-    # Characters at which str.splitlines() or a reader of lines would break a row. Outside of strings JSON has only
-    # the ASCII ones, and inside of them only the others.
+    # Characters at which str.splitlines() would split a row. JSON has the ASCII ones only outside of strings, and the
+    # others only inside.
     text = content.decode("utf-8-sig", "surrogatepass")
     for character, replacement in _LINE_BREAKS:
         if character in text:

@@ -1,4 +1,4 @@
-"""Files on an SFTP server, by way of Airflow's file system for it (``sshfs``, built on ``asyncssh``)."""
+"""Files on an SFTP server, through Airflow's file system for it (``sshfs``, built on ``asyncssh``)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SftpFile:
     """
     A file that is replaced by a rename. Symlinks are followed; mode and owner are kept where permitted.
 
-    Only SFTP requests are sent. Where a server lacks the request that renames over a file, ``sshfs`` runs ``cp`` in a
-    shell: many servers have none, and on a full disk ``cp`` leaves half a file under the final name.
+    Only SFTP requests are sent. If a server lacks the POSIX rename, ``sshfs`` runs ``cp`` in a shell instead: many
+    servers have none, and on a full disk ``cp`` leaves half a file under the final name.
 
     :param fs: an ``SSHFileSystem``
     :param path: where to write to
@@ -34,7 +34,7 @@ class SftpFile:
 
     def check(self) -> None:
         """
-        Check that a file can have this name.
+        Validate that a file can have this name.
 
         :raises ValueError: if it is a folder or no regular file
         """
@@ -45,7 +45,7 @@ class SftpFile:
     def open(self) -> IO[bytes]:
         """Open a hidden file beside the target."""
         self._run(self._prepare)
-        # Without a block size, sshfs keeps to what the server allows; OpenSSH disconnects above 256 KiB.
+        # Without a block size, sshfs uses the server's limit; OpenSSH disconnects above 256 KiB.
         file: IO[bytes] = self._fs.open(self._temporary, "wb")
         self._run(self._copy_mode_and_owner)
         return file
@@ -70,7 +70,7 @@ class SftpFile:
         return sync(self._fs.loop, run)
 
     async def _find(self, sftp: SFTPClient) -> tuple[str, SFTPAttrs | None]:
-        """Return the target with its symlinks resolved, and the attributes of the file that is there."""
+        """Return the target with its symlinks resolved, and the attributes of the existing file."""
         path = self._path
         try:
             path = str(await sftp.realpath(path))
@@ -103,7 +103,7 @@ class SftpFile:
             await self._rename_in_steps(sftp)
 
     async def _rename_in_steps(self, sftp: SFTPClient) -> None:
-        """Rename on a server that does not rename over a file: the old one is moved away first."""
+        """Rename on a server without the POSIX rename: the old file is moved away first."""
         if not await sftp.lexists(self._path):
             await sftp.rename(self._temporary, self._path)
             return

@@ -27,8 +27,8 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
     """
     Write all objects of a ChartMogul list endpoint to a file or to object storage.
 
-    The file appears under its name when it is complete, and replaces an older one in one step. A few pages are in
-    memory, however many rows there are; the next page is requested while the last one is written.
+    The file appears under its name when it is complete, and replaces an existing one in one step. Only a few pages are
+    in memory; the next page is requested while the last one is written.
 
     Returns ``{"path", "rows", "bytes", "pages"}`` to XCom.
 
@@ -38,7 +38,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
     :param query: the endpoint's query parameters, such as filters, as a dict or as JSON text (templated); ``params`` is
         Airflow's own, the values that templates can use
     :param format: ``jsonl``: one JSON object a line, as received; or, for opportunities, ``parquet``, with the same
-        columns whatever the data, which needs the extra ``parquet``
+        columns for any data, which needs the extra ``parquet``
     :param page_fields: fields beside the list in each page to copy into every row, such as ``customer_uuid`` of
         ``import/customers/{uuid}/invoices``; for ``jsonl``
     :param chartmogul_conn_id: the Airflow connection to use (templated)
@@ -54,7 +54,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         path: str | ObjectStoragePath,
         endpoint: str = "opportunities",
         query: dict[str, Any] | str | None = None,
-        format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  # the name that users expect
+        format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  # the usual name of this parameter
         page_fields: Sequence[str] = (),
         chartmogul_conn_id: str = ChartMogulHook.default_conn_name,
         **kwargs: Any,
@@ -83,7 +83,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             target = target_for(path)
             target.check()
             hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
-            # Before a file is opened, and not in the thread that fetches pages, which has no access to Airflow.
+            # Before a file is opened, and not in the thread that requests pages, which has no access to Airflow.
             hook.get_conn()
             pages = hook.pages(self.endpoint, self.query)
         try:
@@ -125,7 +125,7 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
                     reported = now
                     self._report("So far", page_count, row_count, now - start)
         except BaseException:
-            # While the file is open: a writer that is not finished tries to when it is collected.
+            # While the file is open: an unfinished writer writes when it is garbage-collected.
             with suppress(Exception):
                 writer.finish()
             raise

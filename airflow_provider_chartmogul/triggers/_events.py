@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class _ArgumentError(TypeError, ValueError):
-    """A mistake in a DAG. A TypeError too, since any other error in a constructor ends all triggers of a triggerer."""
+    """An invalid argument. A TypeError, since any other error in a constructor ends all triggers of a triggerer."""
 
 
 class _WatchEvent(TriggerEvent):
-    """An event without personal data in the line that Airflow logs for it."""
+    """An event whose log line in Airflow has no personal data."""
 
     def __repr__(self) -> str:
         payload = self.payload
@@ -64,13 +64,13 @@ class OpportunityEventTrigger(BaseEventTrigger):
     and later, changes made while no triggerer runs are found at the next start. Before 3.3 they are lost, since
     Airflow has nowhere to store the snapshot.
 
-    Errors never end the watcher. They are in the triggerer's log; Airflow shows them nowhere else.
+    Errors never end the watcher. They are only in the triggerer's log.
 
-    Airflow renders no templates in a watcher's trigger, so templates are refused.
+    Airflow renders no templates in a watcher's trigger, so templates are rejected.
 
     :param events: the events to emit: ``created``, ``changed``, ``deleted``
-    :param fields: the fields whose change makes an event, by their names in the opportunity's JSON, or
-        ``custom.<name>``; None: any field, noticed by ``updated_at``
+    :param fields: the fields whose changes are events, by their names in the opportunity's JSON, or
+        ``custom.<name>``; None: any field, detected by ``updated_at``
     :param target_values: of the only field in ``fields``; emit an event only for an opportunity that comes to have one
         of these values, or that had one when it was deleted
     :param filters: emit events only for opportunities that match, by the names of
@@ -112,7 +112,7 @@ class OpportunityEventTrigger(BaseEventTrigger):
             self.chartmogul_conn_id = _check_text(chartmogul_conn_id, "chartmogul_conn_id")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the arguments to create this trigger from; equal settings are serialized equally."""
+        """Return the class path and arguments of this trigger; equal settings are serialized equally."""
         return _classpath(type(self)), {
             **self._condition_arguments(),
             "filters": dict(self._condition.filters) or None,
@@ -131,7 +131,7 @@ class OpportunityEventTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch, and yield an event for each change, until cancelled."""
+        """Yield an event for each change, until cancelled."""
         # Imported here, since DAG files import this module too.
         from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
         from airflow_provider_chartmogul._airflow.asset_stores import stores_by_asset
@@ -229,7 +229,7 @@ def payload_of(change: Change, changes: dict[str, dict[str, Any]]) -> dict[str, 
 
 
 def _classpath(trigger: type) -> str:
-    # The name that DAG authors import: Airflow's database holds it longer than a private module is called this way.
+    # The public name, since private modules may be renamed while Airflow's database holds stored triggers.
     module = trigger.__module__.replace("triggers._events", "triggers.opportunity")
     return f"{module}.{trigger.__qualname__}"
 
@@ -243,7 +243,7 @@ def _argument_errors() -> Iterator[None]:
 
 
 def _materialized(value: Any) -> Any:
-    """Return an argument that can be read twice, as a generator cannot."""
+    """Return an argument that can be iterated twice, unlike a generator."""
     if isinstance(value, str | Mapping) or is_templated(value) or not isinstance(value, Iterable):
         return value
     return list(value)

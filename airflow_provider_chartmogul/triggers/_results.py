@@ -9,7 +9,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 
 class WaitEnd(TriggerEvent):
-    """The end of a wait, without personal data in the line that Airflow logs for each event."""
+    """The event that ends a wait, whose log line in Airflow has no personal data."""
 
     def __repr__(self) -> str:
         payload = self.payload
@@ -30,7 +30,7 @@ async def success_with(result: Any, ti: Any) -> TaskSuccessEvent:
     :param result: the value for XCom
     :param ti: the task instance; None outside a triggerer
     """
-    # Imported here, since they bring half of Airflow's database along.
+    # Imported here, since they import many of Airflow's database models.
     from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, XCom
     from asgiref.sync import sync_to_async
 

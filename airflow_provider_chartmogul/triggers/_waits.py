@@ -31,29 +31,29 @@ class OpportunityFieldTrigger(BaseTrigger):
     """
     Resume a deferred :class:`~airflow_provider_chartmogul.sensors.opportunity.OpportunityFieldSensor`.
 
-    The event's payload is, once the wait is over, for one opportunity ``{"opportunity": the JSON, "baseline_value":
-    …}``, without a baseline if none is known, and for several ``{"values": {UUID: the value that ended its wait}}``;
-    or ``{"error": message}`` if the wait ended with an error that no retry can help.
+    The event's payload is, for one opportunity, ``{"opportunity": the JSON, "baseline_value": …}``, without a baseline
+    if none is known; for several, ``{"values": {UUID: the value that ended its wait}}``; or ``{"error": message}`` if
+    the wait ended with a permanent error.
 
     :param field: a top-level key of the opportunity's JSON, or ``custom.<name>``
     :param opportunity_uuid: the opportunity's UUID
-    :param opportunity_uuids: several UUIDs, in its place
+    :param opportunity_uuids: several UUIDs, instead
     :param wait_for: of several, ``all`` or ``any``
     :param target_values: end the wait when the value is this one, or one of these; None: when it is any other than the
         baseline
     :param failure_values: end the wait, as a failure, when the value is this one, or one of these
     :param baseline_value: the value that a change is measured from
-    :param baseline_values: of several, those values by UUID, where they differ
-    :param met_values: of several, the values of those that met their target already, by UUID
+    :param baseline_values: the baselines of several opportunities by UUID, if they differ
+    :param met_values: the values of the opportunities that have met the target, by UUID
     :param condition: the dotted path of a function that decides instead of ``target_values``
     :param poll_interval: seconds between two polls of an opportunity
     :param chartmogul_conn_id: the Airflow connection to use
-    :param silent_fail: go on after an unexpected error
-    :param starts_wait: no worker has polled yet, so the baseline is as a user wrote it
+    :param silent_fail: continue after an unexpected error
+    :param starts_wait: whether no worker has polled yet, so that the baseline is the user's
     :param end_from_trigger: let the task succeed without returning to a worker
     """
 
-    __module__ = _PUBLIC_MODULE  # not of this private one, in stored triggers
+    __module__ = _PUBLIC_MODULE  # the public class path, for stored triggers
     CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityFieldTrigger"
 
     def __init__(
@@ -75,7 +75,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         starts_wait: bool = False,
         end_from_trigger: bool = False,
     ) -> None:
-        # Nothing is checked here: an error in a constructor ends all triggers of the triggerer.
+        # No validation here: an error in a constructor ends all triggers of the triggerer.
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
         self.field = field
         self.opportunity_uuid = opportunity_uuid
@@ -94,15 +94,15 @@ class OpportunityFieldTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the keyword arguments that make an equal trigger."""
+        """Return the class path and the keyword arguments of this trigger."""
         kwargs = {name: getattr(self, name) for name in self._parameters()}
         if kwargs.get("baseline_value") is NOTSET:
-            del kwargs["baseline_value"]  # JSON has no word for it
+            del kwargs["baseline_value"]  # JSON cannot represent it
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield the one event that ends the wait."""
-        # Templates of a task that started from the trigger were rendered only here.
+        """Yield the event that ends the wait."""
+        # The templates of a task that started from the trigger are rendered only here.
         try:
             condition = self._condition()
             baseline = self._baseline(condition)
@@ -119,7 +119,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         if self.end_from_trigger and not is_failure:
             try:
                 event = await self._success(uuids, met)
-            except Exception as error:  # noqa: BLE001  # whatever ChartMogul, Airflow's API server and XCom raise
+            except Exception as error:  # noqa: BLE001  # ChartMogul, Airflow's API server and XCom backends may raise anything
                 self.log.warning("The result could not be stored from the triggerer, so a worker does it: %s", error)
         yield event or WaitEnd(payload=self._payload(met, baseline))
 
@@ -148,7 +148,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
 
     async def _wait(self, uuids: list[str], condition: WaitCondition, baseline: Any) -> tuple[dict[str, Any], bool]:
-        """Return what ended the wait, by UUID, the JSON of one or the values of several, and whether it failed."""
+        """Return the result by UUID (JSON of one opportunity, or values of several), and whether it is a failure."""
         # Imported here, since DAG files that import the sensor import this module too.
         from airflow_provider_chartmogul._polling.engine import subscribe
         from airflow_provider_chartmogul._polling.waiter import Waiter
@@ -192,7 +192,7 @@ class OpportunityFieldTrigger(BaseTrigger):
             # Raised by a user's predicate.
             if not self.silent_fail:
                 raise
-            self.log.exception("Unexpected error; the wait goes on.")
+            self.log.exception("Unexpected error; the wait continues.")
             return False
 
     def _handle_error(self, event: WaitEvent) -> None:
@@ -200,11 +200,11 @@ class OpportunityFieldTrigger(BaseTrigger):
         if isinstance(error, ChartMogulError):
             if event.ends_wait:
                 raise error
-            self.log.warning("%s The wait goes on.", error.summary)
+            self.log.warning("%s The wait continues.", error.summary)
         elif error is not None:
             if event.ends_wait and not self.silent_fail:
                 raise error
-            self.log.error("Unexpected error; the wait goes on.", exc_info=error)
+            self.log.error("Unexpected error; the wait continues.", exc_info=error)
 
     def _payload(self, met: dict[str, Any], baseline: Any) -> dict[str, Any]:
         if not self._is_single:
@@ -288,7 +288,7 @@ class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
         if self.starts_wait:
             check_baseline_category(self.baseline_category)
             if condition.needs_baseline and self.baseline_category is None:
-                raise ValueError("baseline_category: rendered to nothing, so there is nothing to measure from.")
+                raise ValueError("baseline_category: rendered to nothing, so there is no baseline for a change.")
         return self.baseline_category
 
     def _payload(self, met: dict[str, Any], baseline: Any) -> dict[str, Any]:

@@ -36,4 +36,4 @@ def test_without_a_store_there_is_none() -> None:
 def test_an_airflow_that_renamed_them_leaves_the_store_of_an_only_asset(caplog: pytest.LogCaptureFixture) -> None:
     renamed: Any = object()
     assert list(stores_by_asset(renamed).values()) == [renamed]
-    assert "does not tell a trigger its assets" in caplog.text
+    assert "does not expose a trigger's assets" in caplog.text

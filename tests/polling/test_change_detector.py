@@ -72,8 +72,8 @@ def test_a_failure_is_logged_once_for_each_kind_and_its_end_with_the_seconds_bet
     run_in_virtual_time(test())
     watcher = "Watcher won on connection chartmogul_default"
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"{watcher}: {DOWN} The watcher goes on."),
-        ("ERROR", f"{watcher}: {REJECTED} The watcher goes on."),
+        ("WARNING", f"{watcher}: {DOWN} The watcher continues."),
+        ("ERROR", f"{watcher}: {REJECTED} The watcher continues."),
         ("INFO", f"{watcher} works again after 120 s."),
     ] * 2
 

@@ -101,7 +101,7 @@ def test_sensor_waits_on(case: Case, sandbox: Sandbox, waits: list[float], logs:
     assert not waiting.poke({})
     assert len(sandbox.requests) == case.requests
     assert len(waits) == case.tries - 1
-    (said,) = [message for message in logs.messages if "The wait goes on." in message]
+    (said,) = [message for message in logs.messages if "The wait continues." in message]
     assert said.startswith(REQUEST)
     case.end(sandbox)
     assert waiting.poke({})

@@ -211,7 +211,7 @@ class TestParquet:
             ('"pipeline":5', "pipeline is a number instead of a string"),
             ('"pipeline":["a"]', "pipeline is a list instead of a string"),
             (r'"pipeline":"\ud83d"', "pipeline has half of a surrogate pair"),
-            ('"pipeline":"a","pipeline":"b"', "pipeline is there twice"),
+            ('"pipeline":"a","pipeline":"b"', "pipeline occurs twice"),
             ('"estimated_close_date":"2030-01-31T10:00:00Z"', "estimated_close_date is a time of day"),
             ('"estimated_close_date":"2030-01-31T00:00:00+02:00"', "estimated_close_date is a time of day"),
             ('"estimated_close_date":""', "estimated_close_date is not a date"),

@@ -145,7 +145,7 @@ def test_parsing_a_dag_again_in_another_process_makes_the_same_trigger() -> None
         ({"fields": "type", "target_values": []}, "target_values: empty"),
         ({"fields": "amount_in_cents", "target_values": "much"}, "target_values: expected a whole number, not 'much'"),
         ({"fields": "pipeline", "target_values": ["{{ x }}"]}, "target_values: Airflow renders no templates"),
-        ({"filters": {"stage": "x"}}, "filters: stage: there is no such filter; use customer_uuid"),
+        ({"filters": {"stage": "x"}}, "filters: stage: no such filter; use customer_uuid"),
         ({"filters": "New Business"}, "filters: expected a dict of customer_uuid"),
         ({"filters": {"owner": [5]}}, r"filters\['owner'\]: expected text"),
         ({"filters": {"estimated_close_date_on_or_after": "soon"}}, r"\['estimated_close_date_on_or_after'\]: 'soon'"),
@@ -182,7 +182,7 @@ def test_mistakes_are_refused_when_the_dag_is_parsed_in_a_way_that_spares_a_trig
         ({"target_categories": 5}, "target_categories: expected forecast categories, not 5"),
         ({"target_categories": "{{ var.value.x }}"}, "target_categories: Airflow renders no templates"),
         ({"target_categories": ["won", "{{ x }}"]}, "target_categories: Airflow renders no templates"),
-        ({"filters": {"stage": "x"}}, "filters: stage: there is no such filter"),
+        ({"filters": {"stage": "x"}}, "filters: stage: no such filter"),
     ],
     ids=str,
 )

@@ -210,7 +210,7 @@ async def test_a_rejected_key_is_logged_once_with_the_fix_and_so_is_the_recovery
     lines = [record.getMessage() for record in caplog.records if "Watcher category" in record.getMessage()]
     assert len(lines) == 2
     assert lines[0].startswith("Watcher category on connection chartmogul_default: ")
-    assert lines[0].endswith("The watcher goes on.")
+    assert lines[0].endswith("The watcher continues.")
     assert lines[1].startswith("Watcher category on connection chartmogul_default works again after ")
 
 

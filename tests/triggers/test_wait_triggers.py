@@ -281,7 +281,7 @@ def test_after_a_predicate_that_raises_the_wait_goes_on_under_silent_fail(sandbo
 
     async def test() -> None:
         async with waiting([predicate_trigger(uuid, silent_fail=True)]) as (task,):
-            await eventually(lambda: "Unexpected error; the wait goes on." in logs.messages)
+            await eventually(lambda: "Unexpected error; the wait continues." in logs.messages)
             large = sandbox.set_opportunity(uuid, amount_in_cents=5000)
             assert (await task).payload == {"opportunity": large}
 
@@ -291,7 +291,7 @@ def test_after_a_predicate_that_raises_the_wait_goes_on_under_silent_fail(sandbo
 def test_an_unexpected_error_goes_to_the_log_under_silent_fail_and_ends_the_wait_otherwise(logs: Logs) -> None:
     event = WaitEvent(UUID, error=LookupError("a defect"), ends_wait=True)
     trigger_for(UUID, silent_fail=True)._handle_error(event)
-    assert logs.messages == ["Unexpected error; the wait goes on."]
+    assert logs.messages == ["Unexpected error; the wait continues."]
     with pytest.raises(LookupError, match="a defect"):
         trigger_for(UUID)._handle_error(event)
 
@@ -299,7 +299,7 @@ def test_an_unexpected_error_goes_to_the_log_under_silent_fail_and_ends_the_wait
 def test_an_error_of_the_list_is_written_down_and_ends_no_wait(logs: Logs) -> None:
     error = ChartMogulInvalidRequestError("refused", method="GET", path="/v1/opportunities", status=400)
     trigger_for(UUID)._handle_error(WaitEvent(None, error=error))
-    assert logs.messages == ["GET /v1/opportunities: HTTP 400: refused. The wait goes on."]
+    assert logs.messages == ["GET /v1/opportunities: HTTP 400: refused. The wait continues."]
     with pytest.raises(ChartMogulInvalidRequestError):
         trigger_for(UUID)._handle_error(WaitEvent(UUID, error=error, ends_wait=True))
 
