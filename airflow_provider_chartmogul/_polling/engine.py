@@ -180,6 +180,9 @@ class _Account:
     def close(self) -> None:
         for task in (*self._tasks, *self._scan.tasks):
             task.cancel()
+        # A gauge keeps its last value, and an alert on requests needs to know that none are due.
+        metrics.gauge("waits", 0, **self.client.tags)
+        metrics.gauge("subscribers", 0, **self.client.tags)
         self.client.close()
 
     def _label(self) -> str:
@@ -207,7 +210,7 @@ class _Account:
             subscriptions = [subscription for source in self.sources for subscription in source.subscriptions]
             if error and outage is None:
                 outage = now
-                log.warning("%s: nothing works, and little is tried until something does. %s", self._label(), error)
+                log.warning("%s: all requests fail; a few are retried until one succeeds. %s", self._label(), error)
                 turns = Turns()
                 for subscription in subscriptions:
                     await turns.next(has_woken=subscription.fail(error, None))

@@ -252,7 +252,7 @@ class ListScan:
             return
         if self._failing_since is None:
             self._failing_since = now
-            log.warning("%s: the list cannot be read completely; waits go on singly. %s", self._label(), error)
+            log.warning("%s: the list cannot be read completely; waits are polled one by one. %s", self._label(), error)
         for subscription in tuple(self.subscriptions):
             subscription.fail(error, None)
 
@@ -347,7 +347,7 @@ class ListScan:
             failed = asyncio.get_running_loop().time() - self._failing_since
             log.info("%s: the list can be read completely again, after %.0f s.", self._label(), failed)
             self._failing_since = None
-        if seconds > _LATE_ROUND * interval and not is_first:
+        elif seconds > _LATE_ROUND * interval and not is_first:
             self._report(
                 "late",
                 f"a round takes {seconds:.0f} s, longer than the poll_interval of {interval:g} s; the next one follows "

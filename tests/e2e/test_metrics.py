@@ -19,7 +19,7 @@ def test_rounds_requests_and_waits_are_counted_by_connection(runs: Runs, sandbox
     run_id = runs.trigger(DAG_ID, opportunity_uuids=uuids)
     wait_until(lambda: statsd.latest("chartmogul.waits.chartmogul_default") >= 2, "two waits are counted")
     wait_until(lambda: statsd.total("chartmogul.requests.chartmogul_default.200") > 0, "requests are counted")
-    wait_until(lambda: statsd.total("chartmogul.rounds.chartmogul_default") > 0, "rounds are counted")
+    wait_until(lambda: statsd.latest("chartmogul.round_seconds.chartmogul_default") > 0, "rounds are timed")
     sandbox.inject_fault(Fault("status", status=401, times=None))
     try:
         wait_until(lambda: statsd.total("chartmogul.requests.chartmogul_default.401") > 0, "rejections are counted")

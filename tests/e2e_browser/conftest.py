@@ -20,6 +20,7 @@ CHROMIUM = "/usr/bin/chromium"
 IMAGES = REPOSITORY / "docs" / "images"
 LARGEST_IMAGE = 100_000  # bytes
 WINDOW: ViewportSize = {"width": 1180, "height": 860}
+IMAGE_WIDTH = 1000  # pixels; GitHub scales wider ones down in the README
 
 collect_ignore = ["test_connection_form_airflow2.py" if IS_AIRFLOW_3 else "test_connection_form.py"]
 if AIRFLOW_VERSION < (3, 3):
@@ -27,13 +28,13 @@ if AIRFLOW_VERSION < (3, 3):
 
 
 class Screenshot(Protocol):
-    """Keep a picture under a name, if the tests are run with --save-screenshots; a page gets that height for it."""
+    """Keep a picture under a name, if the tests are run with --save-screenshots; the window gets that size for it."""
 
-    def __call__(self, shown: Page | Locator, name: str, *, height: int = 600) -> None: ...
+    def __call__(self, shown: Page | Locator, name: str, *, width: int = IMAGE_WIDTH, height: int = 600) -> None: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--save-screenshots", action="store_true", help="write the pictures of the documentation anew")
+    parser.addoption("--save-screenshots", action="store_true", help="replace the pictures of the documentation")
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +65,14 @@ def page(airflow: LocalAirflow) -> Iterator[Page]:
 
 @pytest.fixture
 def screenshot(request: pytest.FixtureRequest) -> Screenshot:
-    def save(shown: Page | Locator, name: str, *, height: int = 600) -> None:
+    def save(shown: Page | Locator, name: str, *, width: int = IMAGE_WIDTH, height: int = 600) -> None:
         if request.config.getoption("--save-screenshots"):
-            if isinstance(shown, Page):
-                shown.set_viewport_size({"width": WINDOW["width"], "height": height})
-                shown.wait_for_load_state("networkidle")
+            page = shown if isinstance(shown, Page) else shown.page
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_load_state("networkidle")
             picture = shown.screenshot(animations="disabled")
             assert len(picture) < LARGEST_IMAGE
             (IMAGES / f"{name}.png").write_bytes(picture)
-            if isinstance(shown, Page):
-                shown.set_viewport_size(WINDOW)
+            page.set_viewport_size(WINDOW)
 
     return save

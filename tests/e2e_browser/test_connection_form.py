@@ -48,9 +48,11 @@ def test_it_asks_for_an_api_key_and_nothing_that_chartmogul_has_no_use_for(form:
     expect(form.get_by_label("API key")).to_have_attribute("placeholder", "made by a user with a CRM seat")
     expect(form.get_by_label("API key")).to_have_attribute("type", "password")
     expect(form.get_by_label("Host")).to_have_attribute("placeholder", "https://api.chartmogul.com")
+    # Airflow 3.3's Test button refuses a connection that was stored without a port.
+    expect(form.get_by_label("Port")).to_have_attribute("placeholder", "443")
     for hidden in ("login", "schema"):
         expect(form.locator(f"[name={hidden}]")).to_have_count(0)
-    for hidden in ("Password", "Login", "Port", "Schema"):
+    for hidden in ("Password", "Login", "Schema"):
         expect(form.get_by_text(hidden, exact=True)).to_have_count(0)
 
 
@@ -69,8 +71,9 @@ def save(page: Page, form: Locator) -> None:
 def test_what_is_filled_in_is_stored(form: Locator, page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
     form.get_by_label("Connection ID").fill("chartmogul_production")
     section(form, "Standard Fields").get_by_label("API key").fill("k3y-that-0nly-we-know")
+    form.get_by_label("Port").fill("443")
     page.mouse.move(0, 0)
-    screenshot(page, "connection-form", height=840)
+    screenshot(form, "connection-form", height=900)
     section(form, "Extra Fields").get_by_role("spinbutton", name="Timeout").fill("12")
     form.get_by_role("spinbutton", name="Retries").fill("3")
     save(page, form)
@@ -79,7 +82,7 @@ def test_what_is_filled_in_is_stored(form: Locator, page: Page, airflow: LocalAi
     settings = settings_of(stored)
     assert (settings.timeout, settings.max_retries) == (12, 3)
     assert set(stored.pop("extra")) == {"timeout", "max_retries"}
-    assert stored == {"conn_type": "chartmogul", "password": "k3y-that-0nly-we-know"}
+    assert stored == {"conn_type": "chartmogul", "password": "k3y-that-0nly-we-know", "port": "443"}
 
 
 def test_an_api_key_alone_is_enough(form: Locator, page: Page, airflow: LocalAirflow) -> None:

@@ -39,7 +39,8 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
 
     page.goto(f"{airflow.url}/dags/{dag_id}/runs/{run_id}/")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
-    screenshot(page, "finished-run")
+    expect(page.get_by_role("row").get_by_role("link", name="retrieve_opportunity", exact=True)).to_be_visible()
+    screenshot(page, "finished-run", height=700)
 
     page.get_by_role("row").get_by_role("link", name="wait_until_won", exact=True).click()
     page.get_by_role("link", name="Storage", exact=True).click()
@@ -48,7 +49,7 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
     shown = page.get_by_role("row").filter(has_text="return_value")
     for field in ("uuid", "customer_uuid", "forecast_category"):
         expect(shown).to_contain_text(re.compile(rf'"{field}":\s*"{won[field]}"'), use_inner_text=True)
-    screenshot(page.get_by_role("table"), "xcom")
+    screenshot(page.get_by_role("table"), "xcom", width=1180, height=860)
 
     page.get_by_role("link", name="Details", exact=True).click()
     link = page.get_by_role("link", name="ChartMogul customer")
@@ -70,11 +71,21 @@ def test_the_test_button_works_for_a_connection_with_a_port(
     }
 
 
-def test_the_asset_shows_its_watcher(page: Page, airflow: LocalAirflow, screenshot: Screenshot) -> None:
+def test_the_asset_shows_its_watcher_and_its_events(
+    page: Page, airflow: LocalAirflow, sandbox: Sandbox, screenshot: Screenshot
+) -> None:
     wait_until(lambda: Runs(airflow).of("example_on_opportunity_won") is not None, "the DAG is there")
+    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="best_case")
+    sandbox.clear_requests()
+    lists = "/v1/opportunities"
+    wait_until(lambda: sum(request.path == lists for request in sandbox.requests) > 1, "the watcher has its baseline")
+    sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
+    wait_until(lambda: airflow.api("GET", "assets/events")["total_entries"], "the asset has an event")
     page.get_by_role("link", name="Assets", exact=True).click()
     page.get_by_role("link", name="chartmogul_opportunities_won", exact=True).click()
     expect(page.get_by_role("link", name="example_on_opportunity_won").first).to_be_visible()
+    expect(page.get_by_text("No Asset Events found.")).to_have_count(0)
+    page.get_by_role("button", name="Fit View").click()
+    screenshot(page, "asset-and-watcher", width=1180, height=720)
     page.get_by_role("button", name="1 Watcher").click()
     expect(page.get_by_role("dialog")).to_contain_text("opportunity_won")
-    screenshot(page, "asset-and-watcher")

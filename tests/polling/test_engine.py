@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling import engine, single_looks
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulNotFoundError
@@ -450,6 +451,35 @@ def test_a_failing_connection_is_logged_once_and_once_more_when_it_works_again(
     assert all("Connection chartmogul_default (watchers: won deals)" in line for line in lines)
     assert "503" in lines[0]
     assert "works again after 3" in lines[1]
+
+
+def test_an_outage_is_not_reported_as_a_round_that_takes_too_long(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        account = account_of(25)
+        with polled(account, Recorder(), 5):
+            await asyncio.sleep(60)
+            account.is_down = True
+            await asyncio.sleep(120)
+            account.is_down = False
+            await asyncio.sleep(300)
+
+    run_in_virtual_time(test())
+    assert "the list cannot be read completely" in caplog.text
+    assert "longer than the poll_interval" not in caplog.text
+
+
+def test_the_gauges_return_to_zero_when_nobody_is_subscribed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges: dict[str, float] = {}
+    monkeypatch.setattr(metrics, "gauge", lambda name, value, **_: gauges.update({name: value}))
+
+    async def test() -> None:
+        with polled(account_of(10), Recorder(), 10):
+            await asyncio.sleep(60)
+            assert gauges["subscribers"] == 1
+        await asyncio.sleep(60)
+
+    run_in_virtual_time(test())
+    assert (gauges["waits"], gauges["subscribers"]) == (0, 0)
 
 
 @virtual
