@@ -46,7 +46,7 @@ Airflow commands in another terminal:
 
 def advance_all(sandbox: Sandbox, opportunity_uuids: Sequence[str]) -> None:
     """
-    Advance opportunities through all their categories once, each starting at another category.
+    Advance opportunities once through all categories, each starting at another one.
 
     :param sandbox: the sandbox
     :param opportunity_uuids: those to advance; the first and a few others are won, the rest are lost
@@ -98,7 +98,7 @@ def main() -> int:
 
 def run_until_interrupted(airflow: LocalAirflow, sandbox: Sandbox) -> NoReturn:
     """
-    Advance the opportunities again and again.
+    Advance the opportunities in a loop.
 
     :raises LocalAirflowError: if a component ends
     """

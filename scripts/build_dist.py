@@ -1,4 +1,4 @@
-"""Build the sdist and the wheel, check them, and try the wheel in an environment of its own."""
+"""Build the sdist and the wheel, check them, and try the wheel in a separate environment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def build(source: Path, folder: Path) -> dict[str, bytes]:
 
 
 def check_content(wheel: Path, source: Path) -> None:
-    """Make sure that the wheel holds the package alone, and the sdist, unpacked to ``source``, the repository."""
+    """Check that the wheel holds only the package, and the sdist, unpacked to ``source``, the repository."""
     tracked = set(run("git", "-C", str(REPOSITORY), "ls-files").splitlines())
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -66,7 +66,7 @@ def check_content(wheel: Path, source: Path) -> None:
 
 
 def try_sdist(source: Path) -> None:
-    """Build the docs and run some of the tests from an unpacked sdist: its modules come before those installed."""
+    """Build the docs and run some of the tests from an unpacked sdist, whose modules precede the installed ones."""
     python = (sys.executable, "-m")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     run(*python, "sphinx", "--fail-on-warning", "--quiet", "docs", "build/docs", folder=source, environment=environment)
@@ -75,7 +75,7 @@ def try_sdist(source: Path) -> None:
 
 
 def try_wheel(wheel: Path, constraints: str) -> None:
-    """Install the wheel into an environment of its own, list it with Airflow and run a DAG."""
+    """Install the wheel into a separate environment, list it with Airflow and run a DAG."""
     with tempfile.TemporaryDirectory(prefix="chartmogul-dist-") as scratch:
         venv.create(Path(scratch) / "venv", with_pip=True)
         python = str(Path(scratch) / "venv" / "bin" / "python")
@@ -105,7 +105,7 @@ def try_wheel(wheel: Path, constraints: str) -> None:
 
 
 def main() -> None:
-    """Fill dist/ with what can be published."""
+    """Fill dist/ with the archives to publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--constraint", required=True, help="the constraints to install the wheel with")
     constraints = parser.parse_args().constraint

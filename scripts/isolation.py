@@ -51,7 +51,7 @@ def dag_policy(dag):
 
 def airflow_environment(home: Path) -> dict[str, str]:
     """
-    Return the environment variables of an Airflow in a folder of its own.
+    Return the environment variables of an isolated Airflow.
 
     :param home: the ``AIRFLOW_HOME``
     """

@@ -1,4 +1,4 @@
-"""Parts of the README that a command writes, each between two lines that nobody sees."""
+"""Generated parts of the README, each between two hidden lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def write_block(readme: Path, begin: str, end: str, text: str) -> None:
     """
-    Put a text between two lines of the README, in the place of what is there.
+    Replace the text between two lines of the README.
 
     :param begin: the line before
     :param end: the line after

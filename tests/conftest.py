@@ -1,4 +1,4 @@
-"""An Airflow of its own for the tests, with no trace of the caller's, and a sandbox for each test that asks."""
+"""An Airflow isolated from the caller's, and fixtures for the sandbox, connections and logs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["airflow_provider_chartmogul.sandbox.pytest_plugin"]
 
 MAX_RETRIES = 2
-"""How often a hook sends a failed request again here, unless a test connects otherwise."""
+"""The ``max_retries`` of the tests' connections, unless a test overrides it."""
 
 
 class Connect(Protocol):
@@ -65,7 +65,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture
 def connect(chartmogul_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Return a function that overwrites a connection; what it is not given is as the sandbox needs it."""
+    """Return a function that overwrites a connection; the defaults connect to the sandbox."""
 
     def connect(conn_id: str = "chartmogul_default", **fields: Any) -> None:
         connection = {**chartmogul_sandbox.connection, "extra": {"max_retries": MAX_RETRIES}, **fields}
@@ -91,14 +91,14 @@ class _Clock:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let hooks go on at once where they would wait before a retry; return the seconds they would have waited."""
+    """Skip the backoff of hooks; return the seconds that they would have slept."""
     clock = _Clock()
     monkeypatch.setattr("airflow_provider_chartmogul.hooks.chartmogul.time", clock)
     return clock.waits
 
 
 class Logs:
-    """What was logged, at any level, before Airflow masks secrets in it."""
+    """The log records of all levels, before Airflow masks secrets."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture, structured: list[Any]) -> None:
         self._caplog = caplog
@@ -106,13 +106,13 @@ class Logs:
 
     @property
     def messages(self) -> list[str]:
-        """Return what was logged through Airflow's loggers and, after that, through all others."""
+        """Return the messages of Airflow's loggers, followed by those of all others."""
         structured = [entry["event"] % entry.get("positional_args", ()) for entry in self._structured]
         return structured + [record.getMessage() for record in self._caplog.records]
 
     @property
     def everything(self) -> str:
-        """Return all text that could reach a log file, tracebacks and values beside messages included."""
+        """Return all text that could reach a log file, including tracebacks and structured values."""
         formatter = logging.Formatter("%(name)s %(message)s")
         records = [f"{formatter.format(record)} {record.__dict__}" for record in self._caplog.records]
         return "\n".join([*map(repr, self._structured), *self.messages, *records])
@@ -120,7 +120,7 @@ class Logs:
 
 @pytest.fixture
 def logs(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
-    """Capture logs; Airflow writes them through the standard library before 3.1, and through structlog from then on."""
+    """Capture logs; Airflow writes them through the standard library before 3.1, and through structlog since."""
     for name in ("", "airflow.task", "urllib3", "requests", "airflow_provider_chartmogul"):
         caplog.set_level(logging.DEBUG, name)
     for module_name, module in list(sys.modules.items()):

@@ -1,4 +1,4 @@
-"""The arithmetic and the servers that the benchmarks rely on; what they measure is no matter of tests."""
+"""The arithmetic and the servers of the benchmarks; the measurements themselves are not tested."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def dags_in(path: Path) -> list[DAG]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # A DAG that a decorated function returned belongs to nobody; ask the function for it once more.
+    # The DAG of a decorated function is not kept in the module, so call the function once more.
     made = [value for value in vars(module).values() if isinstance(value, DAG)]
     function = getattr(module, path.stem, None)
     return made or [function()] if callable(function) else made
@@ -46,7 +46,7 @@ def run_example(name: str, *asset_events: AssetEvent, **conf: Any) -> DagRun:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_is_one_documented_dag_that_asks_nobody_anything_when_parsed(path: Path, sandbox: Sandbox) -> None:
+def test_each_is_one_documented_dag_without_requests_at_parse_time(path: Path, sandbox: Sandbox) -> None:
     (dag,) = dags_in(path)
     assert dag.dag_id == path.stem
     assert dag.description

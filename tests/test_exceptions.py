@@ -96,7 +96,7 @@ def test_each_status_has_its_error(status: int, expected: type[ChartMogulError])
 @pytest.mark.parametrize(
     ("body", "message", "param"),
     [
-        # The gateway's family, and the shapes that older services answer with, as recorded.
+        # The gateway's format and those of older services, as recorded.
         ('{"code":401,"message":"No valid API key provided","param":null}', "No valid API key provided", None),
         ('{"code":400,"message":"Parameter \\"name\\" is missing","param":"name"}', 'Parameter "name" is m', "name"),
         ('{"error":"Data source not found"}', "Data source not found", None),
@@ -114,7 +114,7 @@ def test_each_status_has_its_error(status: int, expected: type[ChartMogulError])
         ),
         ('{"error_details":["odd", {"message": "better"}]}', "better", None),
         ('{"error_details":"odd","message":"still"}', "still", None),
-        # Anything else that may come from in between.
+        # Any other response, for example from a proxy.
         ("404 Not Found", "404 Not Found", None),
         ("", "no message", None),
         ("   \n ", "no message", None),
@@ -177,7 +177,7 @@ def test_the_blamed_parameter_is_short_clean_and_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "advice"),
     [
-        # As recorded, or as inferred from what was.
+        # As recorded, or inferred from recorded ones.
         (
             "/v1/opportunities/4ee13ca4-e7fe-11ee-fa7f-f303abf41acc",
             {

@@ -1,4 +1,4 @@
-"""The modules that an import brings along; which room may import which is in pyproject.toml."""
+"""The modules that an import loads; pyproject.toml holds the rules between packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def modules_after_importing(*modules: str) -> set[str]:
     program = (
         "import sys, json\n"
         "from airflow.providers.common.compat import sdk\n"
-        # What DAG files import anyway; Airflow's own share of the cost is not the matter here.
+        # Modules that DAG files import anyway, to exclude Airflow's own cost.
         "sdk.BaseOperator, sdk.BaseSensorOperator, sdk.BaseHook, sdk.XCom, sdk.XComArg, sdk.conf\n"
         "import airflow.triggers.base\n"
         "before = set(sys.modules)\n"
@@ -38,7 +38,7 @@ def test_dag_facing_modules_import_no_http_library_and_no_sandbox() -> None:
     assert f"{NAME}.sensors.opportunity" in imported
     assert not {name for name in imported if name.split(".")[0] in HTTP_LIBRARIES - {"http"}}
     assert not {name for name in imported if name.startswith(f"{NAME}.sandbox")}
-    # The base of our link is all that is not there anyway.
+    # Only the base class of our link is not loaded anyway.
     links = {"airflow.sdk.bases.operatorlink", "airflow.models.baseoperatorlink"}
     assert {name for name in imported if name.split(".")[0] != NAME} <= links
 

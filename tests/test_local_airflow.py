@@ -64,10 +64,10 @@ def test_each_open_opportunity_is_closed_within_a_round_and_the_example_is_won()
             assert every == CATEGORY_INTERVAL
             categories[uuid] += steps
 
-    advance_all(Recorder(), uuids)  # type: ignore[arg-type]  # has what is used
+    advance_all(Recorder(), uuids)  # type: ignore[arg-type]  # a partial stand-in
     first, *others = categories.values()
     assert "won" in first
     assert "lost" not in first
     assert all({"won", "lost"} & set(steps) for steps in others)
-    # At no time are all of them closed, so that a wait finds some to wait for.
+    # They are never all closed, so that a wait finds open ones.
     assert all({steps[step] for steps in categories.values()} - {"won", "lost"} for step in range(3))

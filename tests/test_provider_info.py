@@ -94,7 +94,7 @@ def form_of_the_api_server() -> Any:
         "forms = [hook.model_dump(mode='json') for hook in HookMetaService.hook_meta_data()]\n"
         "print(json.dumps(next(form for form in forms if form['connection_type'] == 'chartmogul')))"
     )
-    # Like the API server's process: what was imported before makes a difference to it.
+    # In a separate process like the API server's, since earlier imports change the result.
     return json.loads(run_apart(program))
 
 
@@ -111,7 +111,7 @@ def test_airflow_draws_the_form_that_is_declared() -> None:
     form = form_of_the_api_server()
     assert form["hook_name"] == "ChartMogul"
     if AIRFLOW_VERSION < (3, 1):
-        # It shows no fields of anybody without the libraries that drew the form in Airflow 2.
+        # Without the form libraries of Airflow 2, it shows no fields of any provider.
         return
     fields = form["standard_fields"]
     assert fields["password"] == {"hidden": False, "title": "API key", "placeholder": ANY}
@@ -137,7 +137,7 @@ def test_both_declarations_of_the_standard_fields_are_equal() -> None:
 
 @pytest.fixture
 def form_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in for the libraries that draw the form in Airflow 2 and are not there in Airflow 3."""
+    """Stand in for the form libraries of Airflow 2, which Airflow 3 lacks."""
     if IS_AIRFLOW_3:
 
         def module(name: str, **content: Any) -> None:

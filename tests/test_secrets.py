@@ -1,4 +1,4 @@
-"""The API key, in clear or encoded, and people's addresses end up in no log, no error and no repr."""
+"""The API key, in clear or encoded, and email addresses never appear in a log, an error or a repr."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def sandbox(connect: Connect, chartmogul_sandbox: Sandbox) -> Sandbox:
 
 
 def errors_behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield what Python shows of a chain of errors; what was raised `from None` has nothing behind it."""
+    """Yield the errors of a traceback's chain, which `from None` ends."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def truncated_repr(error: BaseException) -> str:
-    """Return all that an error can show of itself, what it hides behind it included."""
+    """Return all text of an error, including suppressed causes."""
     parts = traceback.format_exception(error)
     for link in errors_behind(error):
         parts += [str(link), repr(link), repr(link.args)]
@@ -113,7 +113,7 @@ def test_what_is_logged_is_seen_here_unmasked(sandbox: Sandbox, logs: Logs) -> N
 
 @pytest.mark.parametrize("case", EVERYTHING_WRONG, ids=lambda case: case.name)
 @pytest.mark.parametrize("use", [retrieve, operate, sense])
-def test_what_goes_wrong_tells_no_secret(case: Case, use: Any, sandbox: Sandbox, logs: Logs) -> None:
+def test_a_failing_call_leaks_no_secret(case: Case, use: Any, sandbox: Sandbox, logs: Logs) -> None:
     case.begin(sandbox)
     with pytest.raises(Exception) as failure:  # noqa: PT011  # whichever it is
         use()
@@ -130,19 +130,19 @@ def test_an_owner_that_was_asked_for_is_in_no_error(case: Case, sandbox: Sandbox
         filter_by_owner()
     assert_private(truncated_repr(failure.value))
     for message in logs.messages:
-        if '"GET /v1/opportunities?' not in message:  # what urllib3 says at DEBUG, for whoever turns that on
+        if '"GET /v1/opportunities?' not in message:  # urllib3's DEBUG line, which includes the query
             assert_private(message)
 
 
 @pytest.mark.parametrize("use", [retrieve, operate])
-def test_what_goes_well_tells_no_secret(use: Any, sandbox: Sandbox, logs: Logs) -> None:
+def test_a_successful_call_leaks_no_secret(use: Any, sandbox: Sandbox, logs: Logs) -> None:
     assert use()["owner"] == OWNER
     assert_private(logs.everything)
     assert sandbox.requests[0].status == 200
 
 
 @pytest.mark.parametrize("case", EVERYTHING_WRONG, ids=lambda case: case.name)
-def test_the_answers_of_test_connection_tell_no_secret(case: Case, sandbox: Sandbox, logs: Logs) -> None:
+def test_the_messages_of_test_connection_leak_no_secret(case: Case, sandbox: Sandbox, logs: Logs) -> None:
     case.begin(sandbox)
     _, words = ChartMogulHook().test_connection()
     assert_private(words)
@@ -157,7 +157,7 @@ def test_a_rejected_key_is_a_secret_too(sandbox: Sandbox, logs: Logs) -> None:
     assert_private(logs.everything)
 
 
-def test_no_repr_tells_a_secret(sandbox: Sandbox) -> None:
+def test_no_repr_leaks_a_secret(sandbox: Sandbox) -> None:
     hook = ChartMogulHook()
     hook.request("GET", "ping")
     settings = ConnectionSettings.from_connection(BaseHook.get_connection("chartmogul_default"))
@@ -171,7 +171,7 @@ def test_no_repr_tells_a_secret(sandbox: Sandbox) -> None:
     assert sandbox.requests
 
 
-def test_what_a_task_tells_airflow_is_no_secret(sandbox: Sandbox) -> None:
+def test_a_task_sends_no_secret_to_airflow(sandbox: Sandbox) -> None:
     def build() -> DAG:
         with DAG("dag", schedule=None) as dag:
             RetrieveOpportunityOperator(task_id="retrieve", opportunity_uuid=EXAMPLE_OPPORTUNITY_UUID)
@@ -179,7 +179,7 @@ def test_what_a_task_tells_airflow_is_no_secret(sandbox: Sandbox) -> None:
 
     sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, owner="somebody@example.org")
     outcome = run_of(build).start("retrieve")
-    # With MaskSecret Airflow itself makes sure that what a connection holds is masked.
+    # With MaskSecret, Airflow itself masks the values of a connection.
     told = [message for message in outcome.messages if type(message).__name__ != "MaskSecret"]
     assert_private(repr(told))
     assert outcome.result["owner"] == "somebody@example.org"
@@ -195,7 +195,7 @@ def test_what_a_task_tells_airflow_is_no_secret(sandbox: Sandbox) -> None:
         {"password": KEY, "extra": {"timeout": "soon"}},
     ],
 )
-def test_a_wrong_connection_tells_no_secret(
+def test_a_wrong_connection_leaks_no_secret(
     fields: dict[str, Any], connect: Connect, sandbox: Sandbox, logs: Logs
 ) -> None:
     connect(**fields)

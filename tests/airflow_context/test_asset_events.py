@@ -1,4 +1,4 @@
-"""When events are handed to Airflow: apache/airflow#54659 leaves some that come early without a DAG run."""
+"""The times at which events are yielded: apache/airflow#54659 leaves early ones without a DAG run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Event(NamedTuple):
 
 
 async def handed_over(*arrivals: tuple[float, str, int], is_needed: bool = True) -> dict[str, float]:
-    """Return when each event is handed over, given when it arrives and in which round."""
+    """Return the time at which each event is yielded, given its arrival and its round."""
     queue: asyncio.Queue[Event] = asyncio.Queue()
     spacing = EventSpacing(queue, lambda event: event.round, is_needed=is_needed)
     clock = asyncio.get_running_loop().time

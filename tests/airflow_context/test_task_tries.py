@@ -13,7 +13,7 @@ from tests.support.dag_runs import DagRun, run_of
 
 
 class Observe(BaseOperator):
-    """Return what is known of the task's identity and tries, or fail."""
+    """Return the task's identity and tries, or fail."""
 
     def __init__(self, *, fails: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -130,7 +130,7 @@ def test_test_suites_pass(page: Path, tmp_path: Path) -> None:
     assert " passed" in done.stdout
 
 
-# json: a connection, the extra of one, or what this provider returns.
+# json: a connection, the extra of one, or a result of this provider.
 
 
 @in_language("json")
@@ -151,7 +151,7 @@ def test_json_is_what_the_page_says(block: Block, tmp_path: Path) -> None:
 
 def check_connection(connection: dict[str, Any]) -> None:
     extra = connection.get("extra", {})
-    # What a reader is to put their own key in the place of.
+    # The placeholder for the reader's key.
     connection = {**connection, "password": connection["password"].replace("<your API key>", "key")}
     assert connection.keys() <= {"conn_type", "host", "password", "extra"}
     with pytest.MonkeyPatch.context() as patch:
@@ -242,7 +242,7 @@ PROGRAMS = {
 
 
 def output_of_sandbox(command: list[str]) -> str:
-    """Run the command that starts a sandbox, on a free port; return what it prints before it is stopped."""
+    """Run the command that starts a sandbox, on a free port; return its output."""
     assert command[:3] == SANDBOX
     with (
         subprocess.Popen(  # noqa: S603  # the documented command
@@ -267,7 +267,7 @@ def test_commands_are_right(block: Block) -> None:
         PROGRAMS[program](arguments)
 
 
-# console: a command, and below it the beginning of what it prints.
+# console: a command, followed by the beginning of its output.
 
 
 @in_language("console")

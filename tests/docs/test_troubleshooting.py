@@ -1,4 +1,4 @@
-"""The page of error messages quotes those of the code, and each class of errors."""
+"""The troubleshooting page quotes the messages of the code and lists each error class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERRORS = {
 
 
 def as_pattern(node: ast.expr) -> str | None:
-    """Return the text of an expression, with … for what is known only at run time; None if it is not text."""
+    """Return the text of an expression, with … for run-time values; None if it is not text."""
     match node:
         case ast.Constant(value=str(text)):
             return re.sub(r"%(\.\d)?[sdrf]", "…", text)
@@ -47,7 +47,7 @@ TEXTS = texts() | {error.advice for error in ERRORS.values()}
 
 
 def fits(shown: str, text: str) -> bool:
-    """Return whether the page shows a message of the code, or the beginning of one that goes on with …."""
+    """Return whether the page shows a message of the code, or the beginning of one that continues with …."""
     return shown == text or (text.endswith("…") and shown.rstrip("…").rstrip() == text.rstrip("…").rstrip())
 
 

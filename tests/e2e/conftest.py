@@ -81,7 +81,7 @@ def airflow(
     dags = tmp_path_factory.mktemp("dags")
     for folder in (REPOSITORY / "example_dags", REPOSITORY / "tests/e2e/dags"):
         shutil.copytree(folder, dags, ignore=shutil.ignore_patterns(*collect_ignore), dirs_exist_ok=True)
-    # It runs by its schedule, too, as soon as it is there.
+    # Its schedule also starts it, as soon as it is parsed.
     export = dags / "example_export_opportunities.py"
     export.write_text(export.read_text().replace("/tmp/chartmogul", str(tmp_path_factory.mktemp("exported"))))  # noqa: S108
     with (LocalAirflow if IS_AIRFLOW_3 else LocalAirflow2)(
@@ -93,7 +93,7 @@ def airflow(
         CORE__DAGS_FOLDER=str(dags),
         CORE__MAX_ACTIVE_TASKS_PER_DAG="200",
         CORE__PARALLELISM="8",
-        # So soon another triggerer takes over from one that was killed.
+        # Another triggerer takes over after this time when one is killed.
         METRICS__STATSD_ON="True",
         METRICS__STATSD_HOST="127.0.0.1",
         METRICS__STATSD_PORT=str(statsd.port),
@@ -104,7 +104,7 @@ def airflow(
 
 @pytest.fixture(scope="session", autouse=True)
 def leaks_so_far(airflow: LocalAirflow, sandbox: Sandbox, fernet_key: str) -> Iterator[Callable[[], list[str]]]:
-    """Return a function that tells where the API key and addresses are that should not be there; use it at the end."""
+    """Return a function that lists leaks of the API key and of email addresses; call it at the end."""
     owners = [opportunity["owner"] for opportunity in sandbox.opportunities]
     database = f"sqlite:///{airflow.home}/airflow.db"
 
@@ -125,7 +125,7 @@ def runs(airflow: LocalAirflow) -> Runs:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to the report of a failed test what Airflow logged: all that a run elsewhere leaves is its output."""
+    """Add Airflow's logs to the report of a failed test, since CI keeps only the output."""
     report = yield
     fixtures: dict[str, Any] = getattr(item, "funcargs", {})
     if report.failed and call.when == "call" and "airflow" in fixtures:

@@ -1,4 +1,4 @@
-"""Responses of ChartMogul's that are wrong, late or short, with the waits of a real triggerer."""
+"""Wrong, late and truncated responses of ChartMogul during the waits of a real triggerer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITS = 60  # enough for the list to be read
 
 @dataclass(frozen=True)
 class Case:
-    """A fault of the list, and the text of the triggerer's log that says so."""
+    """A fault of the list, and its text in the triggerer's log."""
 
     name: str
     fault: Fault

@@ -1,4 +1,4 @@
-"""Airflow's commands against the running Airflow, as from another terminal."""
+"""Airflow's commands, run in another process beside the running Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example, from its trigger to what it leaves in XCom and at ChartMogul."""
+"""Every example, from its trigger to its results in XCom and in ChartMogul."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def days_after_start(runs: Runs, dag_id: str, run_id: str, days: int) -> str:
 
 
 def results(runs: Runs, dag_id: str, run_id: str, task_id: str) -> list[Any]:
-    """Return what each instance of a mapped task returned."""
+    """Return the result of each instance of a mapped task."""
     indexes = sorted(task["map_index"] for task in runs.tasks(dag_id, run_id, task_id))
     return [runs.xcom(dag_id, run_id, task_id, map_index=index) for index in indexes]
 

@@ -1,4 +1,4 @@
-"""Waits that outlive the process that looks after them."""
+"""Waits that survive the triggerer that runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPPORTUNITIES_OF_ONE_WAIT = 5_000
 
 
 class Case(NamedTuple):
-    """A DAG that waits for so many opportunities in so many tasks."""
+    """A DAG, and its numbers of tasks and opportunities."""
 
     dag_id: str
     number: int
@@ -40,7 +40,7 @@ def test_a_killed_triggerer_loses_no_wait(
     uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(number)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
     wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == tasks, "all wait", seconds=900)
-    # Afterwards the triggers are gone.
+    # The triggers are deleted afterwards.
     assert leaks_so_far() == []
 
     for position, uuid in enumerate(uuids):

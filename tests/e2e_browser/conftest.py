@@ -1,4 +1,4 @@
-"""A browser, a complete Airflow and the sandbox. Which tests there are depends on the Airflow that is installed."""
+"""A browser, a complete Airflow and the sandbox. The installed Airflow decides which tests are collected."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if AIRFLOW_VERSION < (3, 3):
 
 
 class Screenshot(Protocol):
-    """Keep a picture under a name, if the tests are run with --save-screenshots; the window gets that size for it."""
+    """Save a named screenshot at a given window size, with --save-screenshots only."""
 
     def __call__(self, shown: Page | Locator, name: str, *, width: int = IMAGE_WIDTH, height: int = 600) -> None: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--save-screenshots", action="store_true", help="replace the pictures of the documentation")
+    parser.addoption("--save-screenshots", action="store_true", help="overwrite the screenshots in the documentation")
 
 
 @pytest.fixture(scope="session")

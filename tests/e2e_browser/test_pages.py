@@ -1,4 +1,4 @@
-"""What Airflow 3.3 shows of our DAGs."""
+"""Our DAGs in the web UI of Airflow 3.3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
 
     page.get_by_role("link", name="Dags", exact=True).click()
     page.get_by_role("link", name=dag_id, exact=True).click()
-    # The list that is left has such buttons too.
+    # The list page has such buttons too.
     expect(page.get_by_role("navigation", name="breadcrumb")).to_contain_text(dag_id)
     page.get_by_role("button", name="Trigger").first.click()
     page.get_by_role("dialog").get_by_text("Opportunity UUID").wait_for()

@@ -1,4 +1,4 @@
-"""An Airflow of several machines on one: two Celery workers, and two triggerers."""
+"""A distributed Airflow on one machine: two Celery workers and two triggerers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.e2e_celery.services import Postgres, Redis
 
 SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD = 30
-"""So long after the worker's last sign of life; by default five minutes, which nobody is to wait for here."""
+"""Seconds after a worker's last heartbeat; Airflow's default is five minutes."""
 
 WORKERS = ("worker-1", "worker-2")
 TRIGGERERS = ("triggerer-1", "triggerer-2")
@@ -39,7 +39,7 @@ class Cluster(LocalAirflow):
     :param secrets: a file for the secrets backend, outside ``home``
     :param connections: the Airflow connections in that backend, as JSON by connection id
     :param dags: the folder of the DAGs
-    :param fernet_key: what Airflow encrypts secrets with
+    :param fernet_key: Airflow's encryption key for secrets
     """
 
     _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -72,7 +72,7 @@ class Cluster(LocalAirflow):
             DATABASE__SQL_ALCHEMY_CONN=postgres.url,
             SECRETS__BACKEND="flaky_secrets.FlakySecretsBackend",
             SECRETS__BACKEND_KWARGS=json.dumps({"path": str(secrets)}),
-            # A scheduler looks for the heartbeats of its own tasks alone, so a killed one's have to be adopted before.
+            # A scheduler checks only its own tasks' heartbeats, so those of a killed one have to be adopted first.
             SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
             SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT=str(SECONDS_UNTIL_A_TASK_COUNTS_AS_DEAD),
         )
@@ -82,10 +82,10 @@ class Cluster(LocalAirflow):
         self._jobs: dict[str, int] = {}
         self._killed: set[str] = set()
         self.restarts: list[str] = []
-        """The components that ended by themselves, in the order in which they did."""
+        """The components that exited unexpectedly, in order."""
 
     def start(self, component: str) -> None:
-        """Start a component; return once it is known which job of the database a triggerer is."""
+        """Start a component; for a triggerer, return once its job is in the database."""
         super().start(component)
         self._killed.discard(component)
         if component in TRIGGERERS:
@@ -93,36 +93,36 @@ class Cluster(LocalAirflow):
             self._jobs[component] = wait_until(lambda: self._job_after(newest), f"{component} has a job")
 
     def kill(self, component: str) -> None:
-        """End all processes of a component at once, and leave it down until it is started."""
+        """Kill all processes of a component, and leave it down until it is started."""
         self._killed.add(component)
         while self._running[component].is_alive():
             self._running[component].send(signal.SIGKILL)
 
     def start_again_what_ended(self) -> None:
-        """Do what an operating system's service manager does for components that end by themselves."""
+        """Restart components that exited unexpectedly, like a service manager."""
         for name, command in list(self._running.items()):
             if name not in self._killed and (exit_code := command.exit_code()) is not None:
                 self.restarts.append(f"{name} (exit code {exit_code})")
                 self.start(name)
 
     def worker_of(self, pid: int) -> str:
-        """Return the worker that a process belongs to."""
+        """Return the worker of a process."""
         return next(name for name in WORKERS if pid in self._running[name]._pids())
 
     def triggerer_of_watcher(self) -> str:
-        """Return the triggerer that the watcher runs in."""
+        """Return the triggerer that runs the watcher."""
         query = "SELECT triggerer_id FROM trigger WHERE classpath LIKE '%EventTrigger'"
         ((job,),) = self.query(query)
         return next(name for name in TRIGGERERS if self._jobs[name] == job)
 
     def triggers_of(self, triggerer: str) -> set[int]:
-        """Return the ids of the triggers that a triggerer is to run."""
+        """Return the ids of the triggers that are assigned to a triggerer."""
         rows = self.query("SELECT id FROM trigger WHERE triggerer_id = :job", job=self._jobs[triggerer])
         return {row.id for row in rows}
 
     @contextlib.contextmanager
     def without_state_store(self) -> Iterator[None]:
-        """Let Airflow answer every request for the state of an asset with an internal server error."""
+        """Make every request for asset state fail with an internal server error."""
         self._execute("ALTER TABLE asset_state_store RENAME TO gone")
         try:
             yield
@@ -131,7 +131,7 @@ class Cluster(LocalAirflow):
 
     @contextlib.contextmanager
     def without_secrets(self) -> Iterator[None]:
-        """Let the secrets backend fail, so that Airflow says that connections are not defined."""
+        """Make the secrets backend fail, so that Airflow reports connections as not defined."""
         down = self._secrets.with_suffix(".down")
         down.touch()
         try:
@@ -140,12 +140,12 @@ class Cluster(LocalAirflow):
             down.unlink()
 
     def ends_of_triggers(self) -> list[str]:
-        """Return the lines of the log in which triggerers tell of triggers that ended with an error."""
+        """Return the log lines of triggerers about triggers that ended with an error."""
         lines = itertools.chain.from_iterable(self._log(name).read_text().splitlines() for name in TRIGGERERS)
         return [line for line in lines if " exited with" in line or " exited without " in line]
 
     def query(self, sql: str, **parameters: Any) -> list[Any]:
-        """Ask the database."""
+        """Query the database."""
         with self._engine.connect() as connection:
             return list(connection.execute(sqlalchemy.text(sql), parameters))
 

@@ -1,4 +1,4 @@
-"""A cluster, the sandbox with ChartMogul's limits, and one bad night for all tests."""
+"""A cluster, the sandbox with ChartMogul's limits, and one scenario with outages for all tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPPORTUNITIES = 12_000
-"""Sixty pages: a triggerer that keeps to its limit reads them for three of ten seconds."""
+"""Sixty pages, which a triggerer within its rate limit reads in three seconds of each ten."""
 
 _HOME = pytest.StashKey[Path]()
 _NIGHT = pytest.StashKey[Night]()

@@ -1,4 +1,4 @@
-"""What to tell of a night: figures, and the logs of what failed."""
+"""The report of a night: figures, and the logs of failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TASKS_SHOWN = 10
 
 
 def peak_per_second(requests: Iterable[RecordedRequest]) -> int:
-    """Return the most requests that came within any second."""
+    """Return the peak number of requests within a second."""
     latest: deque[float] = deque()
     peak = 0
     for request in requests:
@@ -38,23 +38,23 @@ def reads_of_the_list(night: Night) -> list[RecordedRequest]:
 
 
 def during_the_outage(night: Night) -> list[RecordedRequest]:
-    """Return the requests that came while ChartMogul failed."""
+    """Return the requests during ChartMogul's outage."""
     began, ended = night.outage
     return [request for request in night.requests if began <= request.at < ended]
 
 
 def outside_the_outage(night: Night) -> list[RecordedRequest]:
-    """Return the requests that came before ChartMogul failed, and after."""
+    """Return the requests before and after ChartMogul's outage."""
     began, ended = night.outage
     return [request for request in night.requests if not began <= request.at < ended]
 
 
 def figures(night: Night) -> Iterator[tuple[str, str]]:
-    """Return what a night was like, as names and values."""
+    """Yield the figures of a night, as names and values."""
     for name, seconds in night.seconds.items():
         yield name, f"{seconds:.0f} s"
     yield "waits of the other triggerer / taken over", f"{night.waits_of_the_survivor} / {night.waits_taken_over}"
-    yield "components that ended by themselves", ", ".join(night.ended_by_themselves) or "none"
+    yield "components that exited unexpectedly", ", ".join(night.ended_by_themselves) or "none"
     yield "waits by number of tries", _tries(night.waits)
     late = sorted(night.lateness) or [float("nan")]
     yield "change to end of wait, median / longest", f"{statistics.median(late):.1f} s / {late[-1]:.1f} s"
@@ -68,10 +68,10 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     yield "opportunities created / wanted / requests to create", f"{created} / {len(night.leads)} / {asked}"
     events = Counter(event["opportunity_uuid"] for event in night.events)
     yield (
-        "changes watched / told of / told of again",
+        "changes watched / delivered / delivered again",
         (f"{len(night.won)} / {len(events)} / {events.total() - len(events)}"),
     )
-    yield "changes that Airflow left for the next one's run", str(night.left_for_the_next_run)
+    yield "changes that Airflow left for the next run", str(night.left_for_the_next_run)
     dags = Counter(run["dag_id"] for run in night.runs)
     yield "runs", ", ".join(f"{count} of {dag_id}" for dag_id, count in sorted(dags.items()))
     yield "requests", str(len(night.requests))
@@ -80,7 +80,7 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     for name, requests in (("in the outage", during_the_outage(night)), ("otherwise", outside_the_outage(night))):
         statuses = Counter(str(request.status or "not") for request in requests)
         yield (
-            f"requests answered {name}",
+            f"responses {name}",
             ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items())),
         )
 
@@ -91,7 +91,7 @@ def _tries(tasks: list[Task]) -> str:
 
 
 def what_failed(home: Path) -> Iterator[tuple[Path, str]]:
-    """Return the files that tell of failures, each with its end."""
+    """Return the ends of the log files that hold errors."""
     logs = home / "logs"
     for file in sorted(logs.glob("*.log")):
         errors = [line for line in _lines_of(file) if "[error " in line or "[critical " in line]

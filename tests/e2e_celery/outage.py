@@ -1,4 +1,4 @@
-"""A night in which everything fails once, while opportunities go on to change."""
+"""A scenario in which each component fails once, while opportunities keep changing."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ WAITS, MANY, WATCH, CREATIONS = "night_waits", "night_many", "night_won", "night
 NUMBER_OF_WAITS = 200
 OPPORTUNITIES_OF_ONE_WAIT = 5_000
 CHANGES_A_FAULT = 40
-"""How many waits end around each fault."""
+"""Number of waits that end around each fault."""
 
 SECONDS_OF_OUTAGE = 60
 SECONDS_WITHOUT_SCHEDULER = 10
 SECONDS_WITHOUT_STATE_STORE = 20
 SECONDS_WITHOUT_SECRETS = 60
 REQUESTS_OF_ANOTHER_CLIENT = 8
-"""A second, on the same key, throughout."""
+"""Requests per second of another client with the same key."""
 
 SECONDS_OF_A_CREATION = 15
-"""How long answers to creations take around a fault, for it to come in between."""
+"""Latency of creations around a fault, in seconds, so that the fault interrupts them."""
 
 EVENTS_WITHOUT_A_RUN = "SELECT id FROM asset_event WHERE id NOT IN (SELECT event_id FROM dagrun_asset_event)"
 
 
 @dataclass
 class Task:
-    """How a task ended, and what it returned."""
+    """The final state and the result of a task."""
 
     task_id: str
     state: str
@@ -58,16 +58,16 @@ class Task:
 @dataclass
 class Night:
     """
-    What there is to tell the next morning.
+    The record of a run of the scenario.
 
-    :param waited_for: the opportunities that the waits are about, each of which became lost
+    :param waited_for: the opportunities of the mapped waits, each of which became lost
     :param waited_for_in_one_task: the opportunities of the one sensor that waits for thousands
-    :param changed_at: when each opportunity changed, in seconds since 1970
+    :param changed_at: the time of each opportunity's change, in seconds since 1970
     :param other_client: the responses to another client on the same key, by status
-    :param won: the opportunities that became won, with what happened at the time
-    :param leads: the opportunities that were to be created, by what tells them apart, with what happened at the time
-    :param lead_of_the_dead: the one whose task was killed after ChartMogul had created it, and before the answer
-    :param outage: when ChartMogul failed, in seconds of ``time.monotonic()``
+    :param won: the opportunities that became won, with the fault at the time
+    :param leads: the opportunities to create, by their distinguishing field, with the fault at the time
+    :param lead_of_killed_worker: the lead whose task was killed after ChartMogul created it, and before the response
+    :param outage: begin and end of ChartMogul's outage, in seconds of ``time.monotonic()``
     """
 
     waited_for: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Night:
     other_client: Counter[int] = field(default_factory=Counter)
     won: dict[str, str] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
-    lead_of_the_dead: str = ""
+    lead_of_killed_worker: str = ""
     outage: tuple[float, float] = (0.0, 0.0)
     runs: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
@@ -112,7 +112,7 @@ class Night:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What the runs that the watcher started were told."""
+        """The events of the runs that the watcher started."""
         return [event for task in self.tasks if task.task_id == "changes" for event in task.returned or ()]
 
     def created_for(self, lead: str) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ class Night:
         return [one for one in self.opportunities if one["custom"].get("lead") == lead]
 
     def requests_to_create(self, lead: str) -> list[RecordedRequest]:
-        """Return the requests to create an opportunity for a lead, but for those that were turned away as too many."""
+        """Return the requests to create an opportunity for a lead, except those rejected by a limit."""
         wanted = {"key": "lead", "value": lead}
         posts = [one for one in self.requests if one.method == "POST" and one.status != 429]
         return [one for one in posts if one.body and wanted in one.body["custom"]]
@@ -138,7 +138,7 @@ class _Story:
         still_open = [one["uuid"] for one in sandbox.opportunities if one["forecast_category"] not in ("lost", "won")]
         apart = len(still_open) // NUMBER_OF_WAITS
         self.night.waited_for = still_open[::apart][:NUMBER_OF_WAITS]
-        # Both are spread over the list, so that none of it can be left out.
+        # Both are spread over the list, so that the engine cannot skip any part of it.
         self._to_lose = iter(self.night.waited_for)
         self._to_win = iter(still_open[1 :: 10 * apart])
         taken = {*self.night.waited_for, *still_open[1 :: 10 * apart]}
@@ -162,14 +162,14 @@ class _Story:
         self._until(lambda: self._states(MANY, "wait_for_many") == {"deferred": 1}, "one waits for many", seconds=100)
 
     def kill_a_worker(self) -> None:
-        # All waits are with the triggerers by now. One that a worker were to end at the time would be tried again.
+        # All waits are in the triggerers. If a worker resumed one during the kill, the wait would be retried.
         self._answer_creations_late()
         leads = self._create(4)
         (lead, *_) = self._until(lambda: [one for one in leads if self._is_being_created(one)], "one is being created")
         self._change(wins=1)
         worker = self._cluster.worker_of(self._process_that_creates(lead))
         self._cluster.kill(worker)
-        self.night.lead_of_the_dead = lead
+        self.night.lead_of_killed_worker = lead
         self._cluster.start(worker)
 
     def kill_a_triggerer(self) -> None:
@@ -212,7 +212,7 @@ class _Story:
         other = next(name for name in TRIGGERERS if name != survivor)
         with self._cluster.without_secrets():
             self._change(waits=CHANGES_A_FAULT // 2, wins=1)
-            # A new one has to look the connection up.
+            # A new triggerer has to load the connection.
             self._cluster.kill(other)
             self._cluster.start(other)
             self._watch_for(SECONDS_WITHOUT_SECRETS)
@@ -260,7 +260,7 @@ class _Story:
         return Task(task["task_id"], task["state"], task["try_number"], ended_at, returned)
 
     def _wait_for_the_end(self) -> None:
-        # What does not come to an end is told by the tests, each of which is about one thing.
+        # The tests report everything that has not ended, each about one subject.
         with contextlib.suppress(AssertionError):
             self._until(self._all_has_ended, "all has ended", seconds=240)
 
@@ -307,19 +307,19 @@ class _Story:
         return leads
 
     def _is_being_created(self, lead: str) -> bool:
-        """Tell whether ChartMogul has the opportunity, the answer about which it holds back."""
+        """Return whether ChartMogul has created the opportunity, whose response is delayed."""
         self.night.opportunities = self._sandbox.opportunities
         return bool(self.night.created_for(lead))
 
     def _process_that_creates(self, lead: str) -> int:
-        """Return the task's process."""
+        """Return the process of a task."""
         (run, *_) = self._runs.of(CREATIONS)
         number = list(self.night.leads).index(lead)
         tasks = self._runs.tasks(CREATIONS, run["dag_run_id"], "create")
         return next(int(task["pid"]) for task in tasks if task["map_index"] == number)
 
     def _has_baseline(self) -> list[Any]:
-        # Its memory ends with this entry, whose key is the only one without a number behind it.
+        # The snapshot's manifest is written last; its key is the only one without a number.
         return self._cluster.query("SELECT key FROM asset_state_store WHERE key ~ '^chartmogul[.][0-9a-f]+$'")
 
     def _states(self, dag_id: str, task_id: str) -> dict[str, int]:
@@ -363,13 +363,13 @@ class _OtherClient:
         session.trust_env = False
         session.auth = (self._sandbox.api_key, "")
         while not self._has_ended.wait(1 / REQUESTS_OF_ANOTHER_CLIENT):
-            # The sandbox is stopped for a while.
+            # The sandbox is stopped meanwhile.
             with contextlib.suppress(requests.RequestException):
                 self.statuses[session.get(f"{self._sandbox.url}/v1/account", timeout=10).status_code] += 1
 
 
 def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Night:
-    """Let everything fail once, and return what there is to tell."""
+    """Run the scenario and return its record."""
     story = _Story(cluster, sandbox, postgres)
     with _OtherClient(sandbox) as other_client:
         _live_through(story)

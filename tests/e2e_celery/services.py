@@ -18,7 +18,7 @@ SECONDS_UNTIL_READY = 30
 
 
 class Postgres:
-    """A Postgres of its own; a context manager. As root it runs as the user postgres, since it refuses to be root."""
+    """A Postgres server; a context manager. As root it runs as the user postgres, since it refuses to run as root."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="chartmogul-postgres-"))
@@ -29,7 +29,7 @@ class Postgres:
     def __enter__(self) -> Self:
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres")
-        # The server may be killed, the machine is not: there is no need to wait for the disk.
+        # Only the server is killed, not the machine, so fsync is unnecessary.
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         try:
             self._run("initdb", "--username=airflow", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
@@ -46,7 +46,7 @@ class Postgres:
             shutil.rmtree(self._folder)
 
     def restart(self) -> None:
-        """Cut all connections off, and start anew from what is on the disk, as after a crash."""
+        """Abort all connections and restart from the data on disk, as after a crash."""
         self._run("pg_ctl", "restart", "--mode=immediate", f"--log={self.log}")
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -60,7 +60,7 @@ class Postgres:
 
 
 class Redis:
-    """A Redis of its own, which keeps nothing on the disk; a context manager."""
+    """A Redis server without persistence; a context manager."""
 
     def __init__(self) -> None:
         self._port = free_port()
@@ -77,7 +77,7 @@ class Redis:
 
 
 def _folder_of_postgres() -> Path:
-    # Debian keeps them off the PATH, one folder for each version.
+    # Debian installs them outside the PATH, in one folder for each version.
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
     return installed[-1] if installed else Path(_program("pg_ctl")).parent
 

@@ -1,4 +1,4 @@
-"""What holds after workers, triggerers, scheduler, database and ChartMogul itself have failed."""
+"""The guarantees that hold after failures of workers, triggerers, scheduler, database and ChartMogul."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.e2e_celery.outage import Night
 
 MOST_IN_A_SECOND = 22
-"""How many requests, one after the other and 1/20 s apart, may arrive within a second when two are late."""
+"""Number of requests, 1/20 s apart, that may arrive within a second when two are late."""
 
 
 def test_every_run_succeeded(night: Night) -> None:
@@ -48,17 +48,17 @@ def test_no_wait_and_no_watcher_ended_with_an_error(night: Night) -> None:
 def test_every_watched_change_led_to_a_run(night: Night) -> None:
     told = {event["opportunity_uuid"] for event in night.events}
     lost = {uuid: chapter for uuid, chapter in night.won.items() if uuid not in told}
-    assert lost == {}, "no run was told of these changes"
+    assert lost == {}, "no run received these changes"
 
 
-def test_no_run_was_told_of_what_did_not_change(night: Night) -> None:
+def test_no_run_received_an_event_without_a_change(night: Night) -> None:
     assert {event["opportunity_uuid"] for event in night.events} <= night.won.keys()
 
 
 def test_every_lead_got_one_opportunity(night: Night) -> None:
     created = {lead: len(night.created_for(lead)) for lead in night.leads}
     wrong = {lead: (count, night.leads[lead]) for lead, count in created.items() if count != 1}
-    assert wrong == {}, "created so many times, in this part of the night"
+    assert wrong == {}, "number of creations, and the fault at the time"
 
 
 def test_every_creation_returned_what_it_created(night: Night) -> None:
@@ -67,12 +67,12 @@ def test_every_creation_returned_what_it_created(night: Night) -> None:
 
 
 def test_what_a_killed_worker_had_created_was_found_rather_than_created_again(night: Night) -> None:
-    lead = night.lead_of_the_dead
+    lead = night.lead_of_killed_worker
     tries = [
         task.try_number for task in night.creations if task.returned and task.returned["custom"].get("lead") == lead
     ]
     assert tries not in ([], [1]), "the task did not succeed after its worker was killed, or before"
-    assert len(night.requests_to_create(night.lead_of_the_dead)) == 1
+    assert len(night.requests_to_create(night.lead_of_killed_worker)) == 1
 
 
 def test_another_triggerer_took_waits_over(night: Night) -> None:
@@ -80,7 +80,7 @@ def test_another_triggerer_took_waits_over(night: Night) -> None:
 
 
 def test_two_triggerers_sent_no_more_than_two_shares_of_the_limit(night: Night) -> None:
-    assert night.waits_of_the_survivor, "only one triggerer was at work at a time, which shows nothing"
+    assert night.waits_of_the_survivor, "only one triggerer polled at a time, which proves nothing"
     assert peak_per_second(reads_of_the_list(night)) <= 2 * MOST_IN_A_SECOND
 
 

@@ -1,4 +1,4 @@
-"""OpenLineage's own listener, in an environment that has its provider, writes what an export read and wrote."""
+"""OpenLineage's listener, in an environment with its provider, emits the datasets of an export."""
 
 from __future__ import annotations
 

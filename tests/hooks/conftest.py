@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def impatient_sandbox(sandbox: Sandbox, connect: Connect) -> Sandbox:
-    """Return the sandbox of a connection with a short timeout."""
+    """Return a sandbox whose connection has a short timeout."""
     connect(extra={"max_retries": 2, "timeout": TIMEOUT})
     return sandbox

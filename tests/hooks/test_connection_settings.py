@@ -245,7 +245,7 @@ def test_an_extra_that_is_no_object_is_refused_by_field(
         "AIRFLOW_CONN_CRM",
         json.dumps({"conn_type": "chartmogul", "password": KEY, "host": sandbox.url, "extra": extra}),
     )
-    # Airflow 3.0 and 3.1 take a connection that they cannot read for none.
+    # Airflow 3.0 and 3.1 treat a connection that they cannot parse as undefined.
     with pytest.raises(Exception, match=r"extra|JSON object|isn't defined"):
         ChartMogulHook("crm").request("GET", "ping")
     assert sandbox.requests == []

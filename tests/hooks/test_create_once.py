@@ -1,4 +1,4 @@
-"""A creation within one try, recognised by its fields."""
+"""Exactly-once creation within one try, by fields."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_a_creation_time_that_cannot_be_read_does_not_matter(sandbox: Sandbox) -
 
 
 def test_only_the_customers_own_are_compared(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A server that does not know the filter lists all.
+    # A server that ignores the filter lists all.
     original = ChartMogulHook.list_opportunities
     monkeypatch.setattr(ChartMogulHook, "list_opportunities", lambda hook, **_: original(hook))
     other = {**NEW, "customer_uuid": NEW["customer_uuid"].replace("6dc2f92e", "7ec2f92e")}

@@ -1,4 +1,4 @@
-"""A creation that is recognised by its idempotency key."""
+"""Exactly-once creation by an idempotency key."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_two_with_the_key_are_named(sandbox: Sandbox) -> None:
 
 
 def test_the_key_is_looked_for_before_the_first_request(sandbox: Sandbox, logs: Logs) -> None:
-    # Airflow forgets the tries of a run that is deleted and started under its name again.
+    # Airflow deletes the tries with a run; another run can have the same name.
     existing = sandbox.add_opportunity(**with_key(), created_at=ago(days=300))
     for _ in range(3):
         sandbox.add_opportunity(**NEW)

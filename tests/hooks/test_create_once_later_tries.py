@@ -1,4 +1,4 @@
-"""What a later try of a task makes of an earlier one."""
+"""Exactly-once creation across tries of a task."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("impatient_sandbox")
 
 
-# With a note of the earlier try
+# With a record of the earlier try
 
 
 def test_a_note_precedes_the_first_request(sandbox: Sandbox) -> None:
@@ -176,7 +176,7 @@ def test_a_note_without_the_key_does_not_hide_a_lost_request(sandbox: Sandbox, m
     assert created_in(sandbox) == [create(store=store, key=KEY)]
 
 
-# Without a note
+# Without a record
 
 
 @pytest.mark.parametrize(("minutes", "is_compared"), [(0.5, True), (2, False)])

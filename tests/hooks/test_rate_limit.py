@@ -1,4 +1,4 @@
-"""The pace of requests: never above the limit, halved by refusals, raised by quiet."""
+"""The rate limit: never exceeded, halved by a 429, raised again without one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 
 
 def send(limit: RateLimit, now: float, seconds: float) -> list[float]:
-    """Return the times of requests that are sent one after another for so many seconds."""
+    """Return the times of sequential requests within a number of seconds."""
     end = now + seconds
     times: list[float] = []
     while True:

@@ -46,7 +46,7 @@ NOT_UUIDS = [
 
 @pytest.fixture
 def elsewhere() -> Iterator[Sandbox]:
-    """Serve where nothing must ever be sent to."""
+    """Serve a host that must never receive a request."""
     with Sandbox() as sandbox:
         yield sandbox
 
@@ -82,7 +82,7 @@ def test_all_requests_share_one_connection(hook: ChartMogulHook, sandbox: Sandbo
     assert hook.get_conn() is session
     adapter: Any = session.get_adapter(sandbox.url)
     pools = adapter.poolmanager.pools
-    assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # it is no dict
+    assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # it is not a dict
 
 
 @pytest.mark.parametrize(("extra", "timeout"), [({}, 30), ({"timeout": 7}, 7), ({"timeout": "0.5"}, 0.5)])

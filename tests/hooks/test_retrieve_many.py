@@ -28,7 +28,7 @@ MISSING = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-0000
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Serve 300 opportunities, at a pace that does not matter, with few connections."""
+    """Serve 300 opportunities without a relevant rate limit, with few connections."""
     with Sandbox(opportunities=300, requests_per_second=None) as sandbox:
         extra = '{"max_retries": 1, "max_requests_per_second": 10000, "max_concurrent_requests": 4}'
         uri = (
@@ -123,7 +123,7 @@ def test_no_more_are_in_flight_than_the_connection_allows(account: Sandbox, conn
     account.inject_fault(Fault("slow", seconds=0.02, times=None))
     ChartMogulHook().retrieve_opportunities(uuids(account)[:10])
     moments = sorted(request.at for request in account.requests)
-    # With two at once, the third begins when the first is done.
+    # With two in flight, the third begins when the first is done.
     assert all(third - first >= 0.019 for first, third in zip(moments, moments[2:], strict=False))
 
 

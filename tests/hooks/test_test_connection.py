@@ -68,7 +68,7 @@ def test_a_host_that_is_not_chartmogul_is_told_as_such(fault: Fault, sandbox: Sa
     assert answer() == (False, expected)
 
 
-def test_a_host_that_listens_to_nobody_is_named(sandbox: Sandbox) -> None:
+def test_a_host_without_a_server_is_named(sandbox: Sandbox) -> None:
     sandbox.stop()
     works, words = answer()
     assert not works

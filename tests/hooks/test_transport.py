@@ -1,4 +1,4 @@
-"""Responses that do not end, in time or in size, and the ways to and from a server."""
+"""Deadlines and size limits of responses, proxies, TLS and connection failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def hook(connect: Connect) -> Iterator[Callable[..., ChartMogulHook]]:
     def make(host: str, timeout: float = TIMEOUT, **extra: Any) -> ChartMogulHook:
         connect(host=host, port=None, extra={"max_retries": 0, "timeout": timeout, **extra})
         hooks.append(ChartMogulHook())
-        hooks[-1].get_conn()  # so that no time is measured that imports take
+        hooks[-1].get_conn()  # so that the time of imports is not measured
         return hooks[-1]
 
     yield make
@@ -153,7 +153,7 @@ def test_the_second_address_of_a_host_is_tried_where_the_first_refuses(
     assert b"host: localhost:" in server.requests[0].lower()
 
 
-def test_a_name_without_an_address_is_told_and_nothing_was_sent(
+def test_a_name_without_an_address_is_reported_and_nothing_was_sent(
     hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def resolve(*_: Any, **__: Any) -> Any:

@@ -13,7 +13,7 @@ from tests.support.dag_runs import run_of
 
 
 class Returns(RetrieveOpportunityOperator):
-    """Return what it is told instead of what ChartMogul says."""
+    """Return a given result without a request."""
 
     def __init__(self, *, result: Any, **kwargs: Any) -> None:
         super().__init__(opportunity_uuid=EXAMPLE_OPPORTUNITY_UUID, **kwargs)

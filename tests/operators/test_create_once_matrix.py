@@ -1,4 +1,4 @@
-"""Each way to lose a response and to run the task again: one opportunity, or a stop that names the candidates."""
+"""Each combination of a lost response and a new try: one opportunity, or an error that names the candidates."""
 
 from __future__ import annotations
 

@@ -298,13 +298,13 @@ def test_an_equal_opportunity_is_recognised(given: dict[str, Any], received: dic
 @pytest.mark.parametrize(
     ("given", "received"),
     [
-        # Another lead, although it looks alike:
+        # Another lead, although similar:
         ({"custom": {"at": "2030-01-31T08:00:00Z"}}, {"custom": {"at": "2030-01-31T09:00:00Z"}}),
         ({"custom": {"id": 12345678901234567}}, {"custom": {"id": 12345678901234568}}),
         ({"custom": {"id": "007"}}, {"custom": {"id": "7"}}),
         ({"custom": {"id": "12e4"}}, {"custom": {"id": "120000"}}),
         ({"custom": {"id": "aB"}}, {"custom": {"id": "Ab"}}),
-        # The same one, although it looks different:
+        # The same one, although different:
         ({"custom": {"at": "2030-01-31T08:00:00+02:00"}}, {"custom": {"at": "2030-01-31T06:00:00.000Z"}}),
         ({"custom": {"undefined": "x"}}, {"custom": {}}),
         ({"custom": {"undefined": "x"}}, {"custom": None}),
@@ -323,7 +323,7 @@ def test_an_equal_opportunity_is_recognised(given: dict[str, Any], received: dic
         ({}, {"currency": "eur"}),
         ({}, {"amount_in_cents": "120000"}),
         ({}, {"amount_in_cents": None}),
-        # Somebody has edited it, or that is unknown:
+        # Edited since, or unknown:
         ({}, {"amount_in_cents": 1, "updated_at": "2030-01-01T00:00:01.000Z"}),
         ({}, {"amount_in_cents": 1, "created_at": None, "updated_at": None}),
     ],

@@ -104,7 +104,7 @@ def test_the_payload_is_the_very_object_that_came_and_is_left_alone() -> None:
 def test_fields_cannot_be_set() -> None:
     opportunity = Opportunity.from_json(payload())
     with pytest.raises(dataclasses.FrozenInstanceError):
-        opportunity.forecast_category = ForecastCategory.WON  # type: ignore[misc]  # which is what is tested
+        opportunity.forecast_category = ForecastCategory.WON  # type: ignore[misc]  # the subject of the test
 
 
 def test_a_change_of_custom_attributes_leaves_the_payload_as_it_came() -> None:

@@ -1,4 +1,4 @@
-"""Sandboxes of any size, and the promise that no test leaves anything of a polling loop behind."""
+"""Sandboxes of any size, and a check that no test leaks parts of the polling engine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 UNLIMITED = {"max_requests_per_second": 10_000}
-"""The extra of a connection for tests that are not about the pace."""
+"""The extra of a connection for tests that are not about the rate limit."""
 
 
 class OpenSandbox(Protocol):
-    """Start a sandbox that ``chartmogul_default`` leads to."""
+    """Start a sandbox for the connection ``chartmogul_default``."""
 
     def __call__(self, extra: dict[str, Any] | None = None, **options: Any) -> Sandbox: ...
 
@@ -54,6 +54,6 @@ def _nothing_is_left_behind() -> Iterator[None]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits after failures, which are seconds."""
+    """Shorten the backoff after failures."""
     monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
     monkeypatch.setattr(rate_limited_client, "LONGEST_BACKOFF", 0.1)

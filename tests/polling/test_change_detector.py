@@ -1,4 +1,4 @@
-"""What a change detector logs, and when it saves; which changes it finds is in test_change_properties."""
+"""The logs and saves of a change detector; test_change_properties tests the changes that it finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens to an account and to a triggerer, each net transition that two polls saw is an event."""
+"""For any history of an account and a triggerer, each net transition between two polls is an event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HIDDEN = st.sets(st.integers(0, 5), max_size=3)
 
 
 def steps_for(watcher: Watcher) -> st.SearchStrategy[list[tuple[Any, ...]]]:
-    """Return the steps of a story in which the edits matter to the watcher, most of them."""
+    """Return the steps of a history whose edits mostly concern the watcher."""
     fields = [name.partition(".")[0] for name in watcher.fields or VALUES]
     edit = st.sampled_from([*fields, *fields, "pipeline", "amount_in_cents"]).flatmap(
         lambda name: st.tuples(st.just(name), st.sampled_from(VALUES[name]))
@@ -64,7 +64,7 @@ def steps_for(watcher: Watcher) -> st.SearchStrategy[list[tuple[Any, ...]]]:
 
 @dataclass
 class Watcher:
-    """What a watcher is for, said once for the provider and once for the test."""
+    """A watcher's condition, for the provider and, independently, for the test."""
 
     fields: list[str] | None
     events: tuple[str, ...] = ("created", "changed", "deleted")
@@ -75,7 +75,7 @@ class Watcher:
         return WatchCondition.parse(self.events, self.fields, self.targets, {"pipeline": self.pipeline})
 
     def values(self, opportunity: JSON) -> str:
-        """Return the watched values; as text, since true is not 1."""
+        """Return the watched values as text, since true is not 1."""
         if self.fields is None and "changed" not in self.events:
             return "[]"
         if self.fields is None:
@@ -113,7 +113,7 @@ Seen = tuple[str | None, ...]
 
 @dataclass
 class Snapshot:
-    """What a watcher is to know."""
+    """The expected snapshot of a watcher."""
 
     known: dict[str, JSON] = field(default_factory=dict)
     newest: int = -1
@@ -188,7 +188,7 @@ class World:
         await self._poll_list(set(), is_complete=True)
 
     async def _poll_short_list(self, hidden: set[int]) -> None:
-        """Poll a list that lacks opportunities without saying so."""
+        """Poll a list that silently lacks opportunities."""
         await self._poll_list(hidden, is_complete=True)
 
     async def _poll_some_pages(self, hidden: set[int]) -> None:
@@ -215,7 +215,7 @@ class World:
         await self._poll_list(set(), is_complete=True, are_events_handed_over=moment == "after the events")
         await asyncio.sleep(NOT_SETTLED)
         if not self._on_their_way or moment == "before the events":
-            # Nothing keeps the rest of the round from being saved.
+            # The rest of the round is saved nevertheless.
             before, self._saved = self._saved, self._model.copy()
             for uuid in self._on_their_way:
                 self._saved.known.pop(uuid, None)

@@ -1,4 +1,4 @@
-"""What cannot mend itself ends the waits that it concerns, and no others."""
+"""A permanent error ends the waits that it concerns, and no others."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _forget_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", raising=False)
 
-    # Below Airflow 3 there is a database to ask, which the tests of waits do without.
+    # Airflow 2 would query its database, which the tests of waits do not have.
     def get_connection(conn_id: str) -> None:
         raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
 

@@ -1,4 +1,4 @@
-"""The engine against an account in virtual time: pace, punctuality, blame, and the shape of its scans."""
+"""The engine with an account in virtual time: rate limit, delays, attribution of errors, and scans."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HANG = 30.0
 
 
 class Recorder(Subscriber):
-    """Records all that the engine says, and when."""
+    """Records all calls by the engine, with the times."""
 
     def __init__(self, uuids: Collection[str] | None = None, name: str = "recorder") -> None:
         self.opportunity_uuids = uuids
@@ -91,7 +91,7 @@ def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]
 
 
 @virtual
-async def test_a_wait_is_looked_at_once_an_interval() -> None:
+async def test_a_wait_is_polled_once_an_interval() -> None:
     account, recorder = account_of(50), Recorder([uuid_of(7)])
     with polled(account, recorder):
         await asyncio.sleep(605)
@@ -249,7 +249,7 @@ async def test_a_newcomer_sees_all_before_its_first_round_ends() -> None:
 
 
 @virtual
-async def test_requests_that_hang_delay_nobody_else() -> None:
+async def test_requests_that_hang_delay_no_other() -> None:
     account = account_of(3_000, timeout=HANG)
     uuids = [uuid_of(number) for number in range(0, 3000, 100)]
     hanging = set(uuids[:3])

@@ -1,4 +1,4 @@
-"""What goes wrong for a while is waited out; what cannot mend itself ends the waits it concerns."""
+"""Waits survive transient errors; a permanent error ends those that it concerns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TRANSIENT = {
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
-def test_a_transient_fault_is_told_once_and_the_wait_goes_on(
+def test_a_transient_fault_is_logged_once_and_the_wait_continues(
     open_sandbox: OpenSandbox, fault: Fault, waits: int
 ) -> None:
     sandbox = open_sandbox({**UNLIMITED, "timeout": 0.3}, opportunities=20)
@@ -227,7 +227,7 @@ def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection
             await eventually(lambda: any(request.status == 429 for request in sandbox.requests))
             refused = next(request for request in sandbox.requests if request.status == 429)
             await eventually(lambda: len(later_than(refused.at + 2)) >= 8)
-            # Without what was under way until the loop heard of the answer.
+            # Without the requests in flight until the engine processed the response.
             assert len(later_than(refused.at + 1)) == len(later_than(refused.at + 2))
 
     run(test())

@@ -1,4 +1,4 @@
-"""Who hears of what in which log."""
+"""The log of each error and recovery."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_loop_writes_to_the_triggerers_log_and_a_waiter_writes_what_changes_
     async def wait(name: str, uuid: str) -> None:
         _whose_log.set(name)
         trigger = trigger_for(uuid)
-        # What a trigger of Airflow 3.1 and later writes goes to structlog, and what that does with it is the test's.
+        # Triggers of Airflow 3.1 and later log through structlog, which the tests configure in another way.
         monkeypatch.setattr(trigger, "_log", package_log.getChild("trigger"))
         await payload_of(trigger)
 

@@ -1,4 +1,4 @@
-"""Requests keep to the pace that the connection's extra sets, whoever sends them."""
+"""Requests of all senders share the rate limit of the connection's extra."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_requests_in_any_second_keep_to_the_limit_also_with_two_intervals_on_one
                 await asyncio.sleep(4)
 
         run(test())
-        # One more than the limit may arrive in a second when one of them was longer under way than the next.
+        # One more than the limit may arrive in a second if one of them was in flight longer than the next.
         assert limit * 0.7 <= _most_in_a_second(sandbox.requests) <= limit + 2
         assert {request.status for request in sandbox.requests} == {200}
 

@@ -1,4 +1,4 @@
-"""Whatever happens to an account while it is scanned: present throughout means seen, and nothing is invented."""
+"""For any history of an account, a scan finds each opportunity that is present throughout, and only real states."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STEPS = st.lists(
 
 
 class Watcher(Subscriber):
-    """Remembers each state that the engine said an opportunity had, and when."""
+    """Records the states of each opportunity that the engine reported, with the times."""
 
     name = "watcher"
 
@@ -96,7 +96,7 @@ class World:
         assert self.watcher.complete_rounds
         missed = self.account.categories.items() - self.watcher.now.items()
         assert not missed, f"{len(missed)} were not seen as they are"
-        # Those that are gone are looked at in portions.
+        # Missing ones are polled individually in batches.
         assert len(self.watcher.now) <= len(self.account.categories) + 400
         self._subscription.__exit__()
 

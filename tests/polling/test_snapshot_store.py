@@ -1,4 +1,4 @@
-"""What a watcher's snapshot costs, and what a later process finds of it."""
+"""The cost of a watcher's snapshot, and its state in a later process."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def seen(uuid: str, stage: Any, **others: Any) -> dict[str, Any]:
 
 
 async def events_of(waiter: Waiter) -> list[WaitEvent]:
-    """Return the events that are there."""
+    """Return the queued events."""
     events = []
     while True:
         try:

@@ -113,7 +113,7 @@ def test_the_41st_request_in_a_second_is_429() -> None:
         {"code": 429, "message": "Your request rate has exceeded our rate limit.", "param": None},
     )
     assert "retry-after" not in response.headers
-    # A request is counted a moment after the arrival that is recorded, hence a little more than a second.
+    # A request is counted slightly after its recorded arrival, hence a little more than a second.
     assert len([request for request in answered if refused.at - request.at < 1.05]) >= 40
 
 
@@ -135,7 +135,7 @@ def test_no_second_ever_holds_more_than_the_limit() -> None:
         while len(answered := [r.at for r in sandbox.requests if r.status == 200]) < 25:
             client.get("/v1/ping")
 
-    # A request is counted a moment after the arrival that is recorded, hence not quite a second.
+    # A request is counted slightly after its recorded arrival, hence not quite a second.
     assert all(later - earlier > 0.95 for earlier, later in zip(answered, answered[10:], strict=False))
 
 

@@ -31,7 +31,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with subprocess.Popen(  # noqa: S603  # our own interpreter
         [*COMMAND, "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        # So that a process which says nothing more ends the test rather than blocks it.
+        # So that a silent process fails the test instead of blocking it.
         too_long = threading.Timer(TIMEOUT, process.kill)
         too_long.start()
         try:

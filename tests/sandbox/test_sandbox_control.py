@@ -172,7 +172,7 @@ def test_advance_moves_an_opportunity_step_by_step(client: Client, sandbox: Sand
     assert client.get(EXAMPLE_PATH).json() == won
 
 
-def test_advance_goes_on_while_nobody_looks_and_while_the_server_is_stopped(sandbox: Sandbox) -> None:
+def test_advance_continues_without_requests_and_while_the_server_is_stopped(sandbox: Sandbox) -> None:
     sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "lost", every=0.05)
     sandbox.stop()
     time.sleep(1.1)
@@ -180,7 +180,7 @@ def test_advance_goes_on_while_nobody_looks_and_while_the_server_is_stopped(sand
 
     lost = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert lost["forecast_category"] == "lost"
-    # It carries the time of the step, not that of the look.
+    # It has the time of the step, not that of the request.
     assert looked - datetime.datetime.fromisoformat(lost["updated_at"]) > datetime.timedelta(seconds=0.5)
 
 

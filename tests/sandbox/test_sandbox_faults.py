@@ -89,7 +89,7 @@ def test_hanging_requests_whose_client_is_gone_do_not_count_as_connections(clien
             client.get(EXAMPLE_PATH, timeout=0.05)
     sandbox.clear_faults()
 
-    # It takes the server a moment to notice, but nothing like the minute that a fault of this kind lasts.
+    # The server needs a moment to notice, but far less than the minute of such a fault.
     deadline = time.monotonic() + 20
     while client.get(EXAMPLE_PATH).status_code == 503:
         assert time.monotonic() < deadline

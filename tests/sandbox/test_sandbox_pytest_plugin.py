@@ -1,4 +1,4 @@
-"""The fixture for DAG authors, in a test suite of its own."""
+"""The fixture for DAG authors, in a separate test suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor that waits in the triggerer; how it waits on a worker is tested in test_opportunity.py."""
+"""The deferrable sensor; test_poke.py tests it on a worker."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def opportunity(sandbox: Sandbox) -> dict[str, Any]:
     return sandbox.set_opportunity(UUID, forecast_category="pipeline")
 
 
-# The first look
+# The first poll
 
 
 @pytest.mark.usefixtures("opportunity")
-def test_it_looks_once_on_the_worker_and_leaves_the_rest_to_the_triggerer(sandbox: Sandbox) -> None:
+def test_it_polls_once_on_the_worker_and_then_defers(sandbox: Sandbox) -> None:
     waiting = sensor(
         opportunity_uuid=UUID.upper(),
         target_categories={ForecastCategory.WON, "committed"},
@@ -97,7 +97,7 @@ def test_a_change_from_a_baseline_that_was_given_needs_no_triggerer(sandbox: San
 
 
 @pytest.mark.parametrize("found", ["pipeline", None])
-def test_a_change_made_before_the_triggerer_looks_is_seen(sandbox: Sandbox, found: str | None) -> None:
+def test_a_change_before_the_triggerers_first_poll_is_found(sandbox: Sandbox, found: str | None) -> None:
     sandbox.set_opportunity(UUID, forecast_category=found)
     waiting = sensor(target_categories=None)
     kwargs = json.loads(json.dumps(kwargs_of(deferral_of(waiting))))
@@ -135,7 +135,7 @@ def test_what_came_of_a_template_goes_to_the_triggerer_as_json(rendered: Any) ->
     assert type(kwargs["target_categories"]) in (list, str)
 
 
-# Errors at the first look
+# Errors at the first poll
 
 
 @pytest.mark.parametrize("options", [{}, {"target_categories": None, "baseline_category": "pipeline"}])
@@ -149,8 +149,8 @@ def test_a_transient_error_at_the_first_look_is_left_to_the_triggerer(
 
 
 @pytest.mark.usefixtures("opportunity", "waits")
-def test_without_a_baseline_it_looks_on_the_worker_until_it_saw_one(sandbox: Sandbox) -> None:
-    # Each look makes three requests.
+def test_without_a_baseline_it_polls_on_the_worker_until_it_has_one(sandbox: Sandbox) -> None:
+    # Each poll makes three requests.
     sandbox.inject_fault(Fault(kind="status", times=7))
     deferral = deferral_of(sensor(target_categories=None))
     assert kwargs_of(deferral)["baseline_category"] == "pipeline"
@@ -199,7 +199,7 @@ def test_silent_fail_goes_to_the_triggerer_after_a_defect_at_the_first_look(
     assert len(sandbox.requests) == 1
 
 
-# What is refused
+# Rejected arguments
 
 
 @pytest.mark.parametrize(

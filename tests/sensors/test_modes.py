@@ -1,4 +1,4 @@
-"""One table of waits, each in every mode, with equal results."""
+"""A table of waits, each of which has equal results in all modes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Case:
     :param before: fields of an opportunity that do not end the wait
     :param after: fields that end it
     :param arguments: the sensor's
-    :param starts_in_triggerer: whether it can, as no first poll has to find a baseline
+    :param starts_in_triggerer: whether it can start there, since no first poll has to find a baseline
     """
 
     name: str
@@ -138,7 +138,7 @@ def dag_with(mode: str, case: Case, **arguments: Any) -> DAG:
 
 @contextmanager
 def changes_while_waiting(sandbox: Sandbox, *changes: Callable[[], Any]) -> Iterator[None]:
-    """Make each change after so many requests that each opportunity was polled in between."""
+    """Make each change after enough requests for a poll of each opportunity in between."""
     has_ended = threading.Event()
 
     def make_changes() -> None:
@@ -162,7 +162,7 @@ def changes_while_waiting(sandbox: Sandbox, *changes: Callable[[], Any]) -> Iter
 def result_of(
     mode: str, case: Case, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, **arguments: Any
 ) -> tuple[str, Any]:
-    """Return the state and the result in which a task ends, or the error."""
+    """Return the final state of a task, with its result or error."""
     if MODES[mode].get("start_from_trigger"):
         started: Any = triggerer(monkeypatch)
         dag = dag_with(mode, case, **arguments)

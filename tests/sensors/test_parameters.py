@@ -1,4 +1,4 @@
-"""What a sensor may be given, as non_templated and as templates, and what is refused."""
+"""Valid and rejected arguments of the sensors, as literals and as templates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connect
     from tests.support.dag_runs import DagRun
 
-# What may be written, and is refused when the DAG is parsed
+# Arguments that are accepted or rejected at parse time
 
 
 def several(*names: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connect, Logs
 
 
-# What the wait is for
+# Conditions
 
 
 def test_it_waits_for_the_target_and_returns_the_json_of_the_server(sandbox: Sandbox) -> None:
@@ -55,7 +55,7 @@ def test_without_targets_it_waits_for_any_change_from_the_first_look(sandbox: Sa
 
 
 @pytest.mark.usefixtures("waits")
-def test_the_first_look_is_the_first_that_saw_something(sandbox: Sandbox) -> None:
+def test_the_baseline_is_from_the_first_successful_poll(sandbox: Sandbox) -> None:
     waiting = sensor()
     sandbox.inject_fault(Fault("html", times=1))
     assert not waiting.poke({})
@@ -112,7 +112,7 @@ def test_a_bad_connection_fails_without_retry(connect: Connect) -> None:
         sensor(target_categories="won").execute({})
 
 
-def test_all_looks_share_one_session(sandbox: Sandbox) -> None:
+def test_all_polls_share_one_session(sandbox: Sandbox) -> None:
     waiting = sensor(target_categories="won")
     for _ in range(3):
         waiting.poke({})
@@ -124,7 +124,7 @@ def test_all_looks_share_one_session(sandbox: Sandbox) -> None:
 # Reschedule mode
 
 
-def test_reschedule_mode_looks_once_a_start(sandbox: Sandbox) -> None:
+def test_reschedule_mode_polls_once_a_start(sandbox: Sandbox) -> None:
     run = run_of(lambda: dag_with(mode="reschedule", target_categories="won", failure_categories="lost"))
     assert run.start("wait").state == "up_for_reschedule"
     assert len(sandbox.requests) == 1
@@ -160,12 +160,12 @@ def test_reschedule_mode_outlasts_transient_errors(sandbox: Sandbox) -> None:
     assert run.start("wait").state == "success"
 
 
-def test_the_first_look_outlives_reschedules_and_retries(sandbox: Sandbox) -> None:
+def test_the_baseline_survives_reschedules_and_retries(sandbox: Sandbox) -> None:
     def build() -> DAG:
         return dag_with(mode="reschedule", retries=2, timeout=3600)
 
     if not HAS_TASK_STATE_STORE:
-        # There is nothing to outlive anything, and so no such sensor; see above.
+        # There is no state store, so this sensor is rejected; see above.
         with pytest.raises(ValueError, match="In reschedule mode Airflow"):
             build()
         return
@@ -178,7 +178,7 @@ def test_the_first_look_outlives_reschedules_and_retries(sandbox: Sandbox) -> No
     again = run.start("wait")
     assert again.state == "up_for_reschedule"
     assert not [message for message in again.messages if type(message).__name__ == "SetTaskStateStore"]
-    # A change while nobody looks, and another worker.
+    # A change between two polls, and another worker.
     committed = move(sandbox, "committed")
     run.lose_worker("wait")
     outcome = run.start("wait")
@@ -187,7 +187,7 @@ def test_the_first_look_outlives_reschedules_and_retries(sandbox: Sandbox) -> No
 
 
 @pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="before Airflow 3.3 such a sensor is refused")
-def test_a_first_look_that_found_no_category_outlives_reschedules_too(sandbox: Sandbox) -> None:
+def test_a_null_baseline_survives_reschedules_too(sandbox: Sandbox) -> None:
     move(sandbox, None)
     run = run_of(lambda: dag_with(mode="reschedule"))
     assert run.start("wait").state == "up_for_reschedule"
@@ -196,11 +196,11 @@ def test_a_first_look_that_found_no_category_outlives_reschedules_too(sandbox: S
     assert run.start("wait").state == "success"
 
 
-# What every Airflow sensor does
+# Behaviour that all sensors share
 
 
 class PlainSensor(BaseSensorOperator):
-    """Any other sensor, for which the same goes wrong."""
+    """Another sensor with the same failure."""
 
     def __init__(self, *, error: Exception | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -264,7 +264,7 @@ def test_silent_fail_outlasts_defects(sandbox: Sandbox, monkeypatch: pytest.Monk
 
 
 class _Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -288,7 +288,7 @@ def sleeps_of(waiting: BaseSensorOperator, monkeypatch: pytest.MonkeyPatch) -> l
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("options", [{}, {"exponential_backoff": True}, {"exponential_backoff": True, "max_wait": 20}])
-def test_it_looks_as_often_as_every_sensor(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_polls_as_often_as_every_sensor(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     timing = {"poke_interval": 10, "timeout": 200, **options}
     sleeps = sleeps_of(sensor(target_categories="won", **timing), monkeypatch)
     others = sleeps_of(PlainSensor(task_id="wait", error=None, **timing), monkeypatch)

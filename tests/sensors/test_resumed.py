@@ -1,4 +1,4 @@
-"""How a deferred sensor ends."""
+"""The end of a deferred sensor."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_an_error_in_the_triggerer_fails_without_retry() -> None:
         sensor().execute_complete({}, {"error": "the key was rejected"})
 
 
-# What the flags of every sensor make of a resumed task; airflow itself differs here from version to version
+# The common sensor flags on a resumed task, where Airflow itself differs between versions
 
 
 def resume(waiting: OpportunityForecastCategorySensor, event: Any) -> Any:
@@ -159,7 +159,7 @@ def test_an_unexpected_event_is_never_skipped(flag: str | None) -> None:
 def test_a_timeout_in_the_triggerer_is_not_retried_from_airflow_3_on() -> None:
     with pytest.raises(AirflowException if not IS_AIRFLOW_3 else AirflowSensorTimeout) as raised:
         time_out(sensor())
-    # Airflow 2 cannot tell a timeout from a failure of the trigger, and retries both.
+    # Airflow 2 does not distinguish a timeout from a failed trigger, and retries both.
     assert isinstance(raised.value, AirflowSensorTimeout) == IS_AIRFLOW_3
 
 

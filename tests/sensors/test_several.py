@@ -1,4 +1,4 @@
-"""Waits for several opportunities in one task, as far as every mode's table does not show them."""
+"""Waits for several opportunities in one task, beyond the table of all modes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def requests_for(sandbox: Sandbox) -> list[str]:
     return [request.path.rpartition("/")[2] for request in sandbox.requests]
 
 
-# What goes to the triggerer, and comes back
+# The trigger's arguments and event
 
 
 def test_baselines_of_all_go_to_the_triggerer(uuids: list[str]) -> None:
@@ -190,7 +190,7 @@ def test_faults_at_the_end_that_last_fail_the_task(uuids: list[str], sandbox: Sa
     assert not isinstance(raised.value, AirflowFailException)
 
 
-# What may be written
+# Accepted arguments
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Waits that need no worker at all: started in the triggerer, ended in the triggerer."""
+"""Waits that start and end in the triggerer, without a worker."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sensor(**options: Any) -> OpportunityForecastCategorySensor:
 
 
 def started_with(waiting: OpportunityForecastCategorySensor) -> Any:
-    """Return what Airflow makes the trigger from."""
+    """Return the arguments from which Airflow creates the trigger."""
     assert waiting.start_from_trigger
     return waiting.start_trigger_args
 
@@ -51,7 +51,7 @@ def new_dag() -> DAG:
 
 
 def as_the_scheduler_sees_it(dag: DAG) -> Any:
-    """Return the DAG after a trip through the database."""
+    """Return the DAG as serialized to the database and deserialized."""
     return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
 
 
@@ -203,7 +203,7 @@ def serialized_field_sensor(**options: Any) -> str:
 @pytest.mark.filterwarnings("ignore:start_from_trigger:UserWarning")
 @pytest.mark.parametrize("options", [{}, {"baseline_value": None}, {"start_from_trigger": True}])
 def test_a_dag_with_field_sensors_is_the_same_at_every_parse(options: dict[str, Any]) -> None:
-    # Airflow makes a new version of a DAG that is not.
+    # Airflow creates a new DAG version when the serialized DAG differs.
     assert serialized_field_sensor(**options) == serialized_field_sensor(**options)
 
 
@@ -246,7 +246,7 @@ def test_mapped_sensors_pass_through_the_database(options: dict[str, Any]) -> No
     dag = mapped_dag(**options)
     DagSerialization.validate_schema(DagSerialization.to_dict(dag))
     task = as_the_scheduler_sees_it(dag).get_task("wait")
-    # Airflow would start the trigger with what the class has for all its sensors: no opportunity at all.
+    # Airflow would start the trigger with the class's arguments, which name no opportunity.
     assert task.start_trigger_args is None
 
 

@@ -1,4 +1,4 @@
-"""What an Airflow that a test failed on has to say."""
+"""The logs of an Airflow, for the report of a failed test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES = 50
 TASKS = 5
 
-# The tests' own requests would leave no room for anything else.
+# The tests' own requests would fill the report.
 REQUEST = "/api/v"
 
 
@@ -25,7 +25,7 @@ def report(airflow: LocalAirflow) -> Iterator[tuple[str, str]]:
     """Yield titles and texts: the ends of all component logs, states of tasks, logs of tasks that went wrong."""
     for path in sorted(airflow.logs.glob("*.log")):
         yield path.name, _end_of(path)
-    # Without its API server there is no more to learn.
+    # The rest needs the API server.
     with contextlib.suppress(requests.RequestException):
         tasks = _tasks(airflow)
         states = Counter(f"{task['dag_id']} {task['task_id']} {task['state']}" for task in tasks)

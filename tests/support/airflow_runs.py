@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scripts.local_airflow import LocalAirflow
 
-# Airflow 3 wants to be told that a run has none, and Airflow 2 has no such runs.
+# Airflow 3 requires an explicit null for a run without a logical date; Airflow 2 has no such runs.
 _NO_LOGICAL_DATE = {"logical_date": None} if IS_AIRFLOW_3 else {}
 
 
@@ -60,7 +60,7 @@ class Runs:
                 return [task for task in found if task_id in (None, task["task_id"])]
 
     def count(self, dag_id: str, run_id: str, *, state: str) -> int:
-        """Return how many task instances of a run are in a state, at a fraction of what it costs to list them."""
+        """Return the number of a run's task instances in a state, which is cheaper than to list them."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?state={state}&limit=1"
         return int(self._api("GET", path)["total_entries"])
 

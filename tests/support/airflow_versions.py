@@ -1,4 +1,4 @@
-"""Which Airflow the tests run on."""
+"""The version of the installed Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Creations whose responses get lost."""
+"""Creations with lost responses."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ LOST_RESPONSES: dict[str, dict[str, Any]] = {
 
 
 class CreateWithoutWaiting(CreateOpportunityOperator):
-    """Create an opportunity, and look for one without waiting for ChartMogul's lists to catch up."""
+    """Create an opportunity without the delay before a search in ChartMogul's lists."""
 
     _sleep = staticmethod(lambda _: None)
 
 
 class WorkerKilledError(Exception):
-    """Stands in for the end of the process: nothing after it runs, and Airflow starts the task again."""
+    """Stands in for the end of the process: no later code runs, and Airflow retries the task."""
 
 
 def dag(opportunity: Any = NEW, **options: Any) -> DAG:
@@ -59,7 +59,7 @@ def created_in(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 def after_creating(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Act after the first request to create, whatever came of it."""
+    """Act after the first request to create, for any outcome."""
     original = ChartMogulHook.create_opportunity
 
     def wrapped(hook: ChartMogulHook, **fields: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Store(dict[str, Any]):
 
 @dataclass
 class Sleep:
-    """Note how long is slept, and act instead."""
+    """Record the seconds of each sleep, and act instead."""
 
     act: Callable[[], object] = lambda: None
     seconds: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Run tasks the way Airflow does, in this process: by Airflow 3's task runner, or by Airflow 2's task instances."""
+"""Run tasks in this process as Airflow does: by Airflow 3's task runner, or by Airflow 2's task instances."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Outcome:
     """
-    What one start of a task came to.
+    The outcome of one start of a task.
 
-    :param state: what Airflow calls it: success, failed, up_for_retry, up_for_reschedule, deferred, skipped
-    :param error: what the task failed with
-    :param xcoms: what a downstream task would pull, by key
-    :param link: where the task's extra link leads, as the web server would show it
-    :param messages: what the task asked of Airflow's API server; none before Airflow 3
+    :param state: Airflow's name of the state: success, failed, up_for_retry, up_for_reschedule, deferred, skipped
+    :param error: the error of a failed task
+    :param xcoms: the XComs for downstream tasks, by key
+    :param link: the URL of the task's extra link, as shown by the web server
+    :param messages: the task's requests to Airflow's API server; none before Airflow 3
     """
 
     state: str
@@ -39,34 +39,34 @@ class Outcome:
 
 
 class AssetEvent(NamedTuple):
-    """The name of an asset, and what the event told."""
+    """The name of an asset, and the event's extra."""
 
     asset: str
     extra: dict[str, Any]
 
 
 class DagRun(Protocol):
-    """A DAG run, with all that is remembered between the starts of its tasks."""
+    """A DAG run, with the state that persists between the starts of its tasks."""
 
     def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
         """
-        Start a task, be it for the first time, after a reschedule, as a retry, or where its trigger has sent it on.
+        Start a task: for the first time, after a reschedule, as a retry, or to resume it after its trigger fired.
 
-        A trigger runs in here until it fires; nothing else happens meanwhile.
+        A trigger runs inside this call until it fires.
         """
 
     def lose_worker(self, task_id: str) -> None:
-        """Let a task be retried as Airflow does when the worker that ran it disappears."""
+        """Make a task eligible for a retry, as Airflow does when its worker disappears."""
 
     def clear(self, task_id: str, *, keep_state: bool = True) -> None:
         """
-        Let a task run again after its run has ended, as a user does on the web page.
+        Clear a task of an ended run, as a user does in the web UI.
 
         :param keep_state: false: without the task's state store, as with ``[state_store] clear_on_success``
         """
 
     def backfill_again(self, task_id: str) -> None:
-        """Let a task of an ended run run again, as `airflow dags backfill --rerun-failed-tasks` of Airflow 2 does."""
+        """Rerun a task of an ended run, as `airflow dags backfill --rerun-failed-tasks` of Airflow 2 does."""
 
 
 async def _first_event_of(trigger: BaseTrigger) -> TriggerEvent:
@@ -87,9 +87,9 @@ def run_of(
     """
     Begin a run of a DAG.
 
-    :param build: makes the DAG; called at each start of a task, since each is a process that parses the file anew
-    :param conf: what overwrites its params
-    :param asset_events: what made Airflow 3 start the run
+    :param build: builds the DAG; called at each start of a task, since Airflow parses the file in each task process
+    :param conf: overrides the DAG's params
+    :param asset_events: the asset events for which Airflow 3 started the run
     """
     if IS_AIRFLOW_3:
         from tests.support.dag_runs_airflow3 import Airflow3DagRun

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
-# It uses names of Airflow 2, and mypy sees the newest Airflow.
-"""Airflow 2's own task instances, in a database of the tests' own."""
+# Uses names of Airflow 2, while mypy checks against the newest Airflow.
+"""Airflow 2's own task instances, in a separate test database."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Airflow2DagRun:
                 session.flush()
             try:
                 ti.run(ignore_all_deps=True, ignore_ti_state=True, session=session)
-            except Exception as raised:  # noqa: BLE001  # whatever a task fails with
+            except Exception as raised:  # noqa: BLE001  # a task may fail with anything
                 error = raised
             return self._outcome(ti, error, session)
 

@@ -1,4 +1,4 @@
-"""Airflow 3's own task runner, with a stand-in for the supervisor that it asks for everything."""
+"""Airflow 3's own task runner, with a stand-in for its supervisor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _TaskInstance:
-    """What the API server knows of a task instance."""
+    """The API server's record of a task instance."""
 
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     try_number: int = 1
@@ -48,7 +48,7 @@ class _TaskInstance:
 
 
 class _Supervisor:
-    """Answer a task as supervisor and API server do together."""
+    """Respond to a task as supervisor and API server do together."""
 
     def __init__(self, task_instances: dict[tuple[str, int], _TaskInstance]) -> None:
         self.task_instances = task_instances
@@ -122,7 +122,7 @@ class Airflow3DagRun:
     def start(self, task_id: str, *, map_index: int = -1) -> Outcome:
         known = self._task_instances.setdefault((task_id, map_index), _TaskInstance())
         if known.state == "up_for_retry":
-            # The API server gives each try an identity of its own.
+            # The API server assigns a new id to each try.
             known.id, known.first_start = uuid.uuid4(), None
             known.try_number += 1
         next_kwargs = None
@@ -218,7 +218,7 @@ class Airflow3DagRun:
 
 
 def _event_of(deferral: Any) -> TriggerEvent:
-    """Do the triggerer's part."""
+    """Run a trigger in place of the triggerer."""
     module, _, name = deferral.classpath.rpartition(".")
     return event_of(getattr(importlib.import_module(module), name)(**_deserialized(deferral.trigger_kwargs)))
 
@@ -243,5 +243,5 @@ def _asset_event(event: AssetEvent, now: datetime) -> Any:
 
 
 def _made(model: Any, **fields: Any) -> Any:
-    """Make a model of what its version of Airflow knows of."""
+    """Create a model from the fields that its version of Airflow has."""
     return model(**{name: value for name, value in fields.items() if name in model.model_fields})

@@ -1,4 +1,4 @@
-"""DAGs as they stand in the documentation, parsed and run."""
+"""Parse and run the DAGs of the documentation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dag_in(path: Path) -> DAG:
 
 
 def run_all_tasks(path: Path, sandbox: Sandbox) -> dict[str, list[Outcome]]:
-    """Run the tasks of the DAG in a file, each after those that it needs; return what each came to."""
+    """Run the tasks of the DAG in a file, in topological order; return the outcome of each."""
     dag = dag_in(path)
     run = run_of(lambda: dag_in(path), {}, (_WON,))
     outcomes: dict[str, list[Outcome]] = {}

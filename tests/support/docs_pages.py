@@ -1,4 +1,4 @@
-"""What is written in the repository's Markdown files."""
+"""The repository's Markdown files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Block:
 
 
 def name_of(page: Path) -> str:
-    """Return the path of a page as seen from the repository."""
+    """Return the path of a page, relative to the repository."""
     return page.relative_to(REPOSITORY).as_posix()
 
 

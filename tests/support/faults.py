@@ -1,4 +1,4 @@
-"""Everything that can go wrong between Airflow and ChartMogul, as a table that several tests go through."""
+"""The faults between Airflow and ChartMogul, as a table for several tests."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 REQUEST = f"GET /v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}: "
 TIMEOUT = 0.3
-"""Seconds to wait for an answer; long for a server that is not to hang, and short for one that is."""
+"""Timeout in seconds: long for a server that responds, short for one that hangs."""
 
 
 @dataclass(frozen=True)
 class Case:
     """
-    One thing that goes wrong.
+    A fault and its consequences.
 
-    :param fault: what the sandbox does; None: it does not listen
-    :param error: what the hook raises
-    :param message: what the error says behind the method and path
-    :param tries: how many requests are sent before it is raised
+    :param fault: the sandbox's fault; None: it does not listen
+    :param error: the class of the hook's error
+    :param message: the error's message after the method and path
+    :param tries: number of requests before the error is raised
     """
 
     name: str
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def requests(self) -> int:
-        """How many of the tries reach the sandbox."""
+        """Number of tries that reach the sandbox."""
         return self.tries if self.fault else 0
 
     def begin(self, sandbox: Sandbox) -> None:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Receives news of one opportunity."""
+    """Receives the poll results of one opportunity."""
 
     def __init__(self, waiter: Waiter) -> None:
         self._waiter = waiter
 
     async def news(self) -> dict[str, Any] | Exception:
-        """Return the next opportunity or error that the wait would hear of."""
+        """Return the next opportunity or error that a wait would receive."""
         event = await self._waiter.next_event()
         news = event.error or event.opportunity
         assert news is not None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LocalAirflow2(LocalAirflow):
-    """As :class:`LocalAirflow` in everything that it does; its web page, REST API and components are Airflow 2's."""
+    """A :class:`LocalAirflow` with the web UI, REST API and components of Airflow 2."""
 
     _components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "webserver": ("webserver",),
@@ -26,8 +26,8 @@ class LocalAirflow2(LocalAirflow):
 
     def __init__(self, home: Path, **arguments: Any) -> None:
         super().__init__(home, **arguments)
-        # Airflow 2 refuses any executor but the one that runs one task at a time, lest too many processes wait for
-        # SQLite's lock. Ours are few, and they wait.
+        # With SQLite, Airflow 2 rejects all executors but the sequential one, because of contention for SQLite's lock.
+        # A few processes can wait for it.
         self._environment["_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"] = "1"
 
     def _server_settings(self) -> dict[str, str]:
@@ -44,4 +44,4 @@ class LocalAirflow2(LocalAirflow):
         }
 
     def _log_in(self) -> None:
-        """Nobody needs to."""
+        """Do nothing, since no login is needed."""

@@ -1,4 +1,4 @@
-"""What the tests of operators for opportunities share."""
+"""Opportunities for the operators' tests."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ NEW: dict[str, Any] = {
     "currency": "EUR",
     "custom": {"source": "product", "seats": 3},
 }
-"""An opportunity to create, which the sandbox stores just so."""
+"""An opportunity to create, which the sandbox stores unchanged."""

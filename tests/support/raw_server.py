@@ -1,4 +1,4 @@
-"""A server that sends any bytes at any pace, for what no well-behaved server does."""
+"""A server that sends any bytes at any rate, to simulate misbehaving servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PONG = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16
 
 class RawServer:
     """
-    Answer each request with bytes, on connections that stay open.
+    Respond to each request with raw bytes, over keep-alive connections.
 
     :param respond: is called for each request, with the request, and returns the parts of the response
     :param pause: seconds between two parts
@@ -95,7 +95,7 @@ class RawServer:
 
 @contextlib.contextmanager
 def full_listener(address: str, port: int = 0) -> Iterator[int]:
-    """Listen on a port, which is yielded, and accept no connection, as behind a firewall that drops packets."""
+    """Listen on a port without accepting connections, like a firewall that drops packets; yield the port."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,7 +109,7 @@ def full_listener(address: str, port: int = 0) -> Iterator[int]:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1 that nobody signed; return the file with it and its key."""
+    """Create a self-signed certificate for 127.0.0.1; return the file with it and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -11,7 +11,7 @@ TIMEOUT = 10
 
 
 class Client:
-    """What a program without any library of ours sends and sees."""
+    """A plain HTTP client, independent of this package's own."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox

@@ -1,4 +1,4 @@
-"""Look for an API key wherever Airflow could have left it."""
+"""Scan Airflow's files, database and processes for an API key."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ WHERE_IT_BELONGS = "connection.password"
 
 
 def forms_of(api_key: str) -> list[bytes]:
-    """Return the key in clear, and what is to be seen of it in any base64 that holds it, after whatever text."""
+    """Return the key in clear, and its visible part in base64 at any offset."""
     key = api_key.encode()
     forms = [key]
     for before in range(3):
         encoded = base64.b64encode(b" " * before + key)
-        # Six bits a character; those at both ends also depend on what stands beside the key.
+        # Six bits per character; those at both ends also depend on the bytes beside the key.
         forms.append(encoded[-(-before * 8 // 6) : (before + len(key)) * 8 // 6])
     return forms
 
 
 def leaks(api_key: str, emails: Iterable[str], *, home: Path, database: str, fernet_key: str) -> list[str]:
     """
-    Return where the key, or in log files a person's address, is to be found; nothing is what should be found.
+    Return the places of the key, and of email addresses in log files; none is expected.
 
     Opportunities name their owner, so that addresses are in XCom by design.
 
     :param emails: the addresses
     :param home: the ``AIRFLOW_HOME``, of which every file is read
     :param database: the SQLAlchemy URL of the metadata database, of which every value is read
-    :param fernet_key: what Airflow encrypts trigger kwargs with
+    :param fernet_key: Airflow's encryption key for trigger kwargs
     """
     forms = forms_of(api_key)
     addresses = [email.encode() for email in set(emails)]

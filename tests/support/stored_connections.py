@@ -1,4 +1,4 @@
-"""What Airflow stored of a connection."""
+"""Connections as stored by Airflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stored_connection(airflow: LocalAirflow, conn_id: str) -> dict[str, Any]:
 
 
 def settings_of(stored: dict[str, Any]) -> ConnectionSettings:
-    """Return what our hook makes of it."""
+    """Return the hook's settings for the connection."""
     empty = dict.fromkeys(("host", "login", "password", "schema", "port"))
     fields = {"conn_id": "stored", **empty, **stored, "extra_dejson": stored.get("extra", {})}
     return ConnectionSettings.from_connection(cast("Connection", SimpleNamespace(**fields)))

@@ -1,4 +1,4 @@
-"""What hook, operator and sensor make of everything that can go wrong."""
+"""The reaction of hook, operator and sensor to each fault."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("sandbox", "waits", "_short_timeout")
 
 
 @pytest.fixture
-def _short_timeout(sandbox: Sandbox, connect: Connect) -> None:  # noqa: ARG001  # which connects in its own way first
+def _short_timeout(sandbox: Sandbox, connect: Connect) -> None:  # noqa: ARG001  # before the fixture that connects
     connect(extra={"max_retries": MAX_RETRIES, "timeout": TIMEOUT})
 
 

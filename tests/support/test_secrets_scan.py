@@ -15,14 +15,14 @@ from tests.support.secrets_scan import leaks
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The scan sees all processes of the machine, and so those of tests that run beside this one.
+# The scan includes all processes of the machine, and so those of concurrent tests.
 KEY = f"k3y-that-0nly-process-{os.getpid():08}-knows"
 EMAIL = "grace@example.org"
 FERNET_KEY = Fernet.generate_key().decode()
 
 
 class Airflow:
-    """A folder and a database as Airflow leaves them."""
+    """A folder and a database like Airflow's."""
 
     def __init__(self, home: Path) -> None:
         self.home = home

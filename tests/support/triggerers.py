@@ -1,4 +1,4 @@
-"""Run triggers as Airflow's triggerer does, by its own runner, in this process."""
+"""Run triggers in this process by the triggerer's own runner."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 @dataclass
 class Report:
     """
-    What the runner reported of its triggers, by their number.
+    The runner's report about its triggers, by their number.
 
-    :param events: what they yielded, as it arrives in the process that writes it to the database
-    :param failures: what they raised, as text
-    :param results: what a downstream task pulls of a task that ended in the triggerer
+    :param events: the yielded events, as received by the process that writes them to the database
+    :param failures: the raised errors, as text
+    :param results: the XCom results of tasks that ended in the triggerer
     """
 
     events: dict[int, list[TriggerEvent]] = field(default_factory=dict)
@@ -31,13 +31,13 @@ class Report:
 
 
 class Triggerer(Protocol):
-    """A triggerer's runner, with a stand-in for what is behind it."""
+    """A triggerer's runner, with a stand-in for its supervisor and the database."""
 
     def run(self, *triggers: BaseTrigger, connections: dict[str, dict[str, Any]]) -> Report:
         """
         Run triggers until each has reported an event or a failure.
 
-        :param connections: the Airflow connections there are, in the fields of their JSON form
+        :param connections: the existing Airflow connections, as the fields of their JSON form
         """
 
 

@@ -1,4 +1,4 @@
-"""Airflow 2's TriggerRunner, which gets triggers ready-made and reads connections itself."""
+"""Airflow 2's TriggerRunner, which receives trigger instances and reads connections itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow 3's TriggerRunner, behind the socket that its supervisor holds the other end of."""
+"""Airflow 3's TriggerRunner, connected by a socket to a stand-in for its supervisor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Airflow3Triggerer:
         self._started_from: dict[str, Any] = {}
 
     def start(self, task_id: str, dag: DAG, conf: dict[str, Any], connections: dict[str, dict[str, Any]]) -> Report:
-        """Run the trigger that a task starts from, with what the scheduler adds to it since Airflow 3.3."""
+        """Run the trigger from which a task starts, with the task data that the scheduler adds since Airflow 3.3."""
         from airflow.serialization.serialized_objects import DagSerialization
 
         serialized = DagSerialization.to_dict(dag)
@@ -109,7 +109,7 @@ class Airflow3Triggerer:
 
 
 class _Supervisor:
-    """Hand out triggers and connections, and take reports, from a thread as Airflow does from a process."""
+    """Send triggers and connections, and receive reports, in a thread instead of a process."""
 
     def __init__(self, to_create: list[Any], connections: dict[str, dict[str, Any]]) -> None:
         self.report = Report()

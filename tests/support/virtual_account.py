@@ -1,4 +1,4 @@
-"""An account and a clock that exist only in this process, for tests that need thousands of rounds of polling."""
+"""A simulated account and clock, for tests that need thousands of poll rounds."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def run_in_executor(self, _executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # of fewer types
-        """Run a function without a thread, for which this clock would not wait."""
+        """Run a function synchronously, since this clock would not wait for a thread."""
         done: asyncio.Future[Any] = self.create_future()
         try:
             done.set_result(function(*args))
-        except Exception as error:  # noqa: BLE001  # whatever the function raises
+        except Exception as error:  # noqa: BLE001  # the function may raise anything
             done.set_exception(error)
         return done
 
 
 def run_in_virtual_time(test: Coroutine[Any, Any, None]) -> None:
-    """Run an asynchronous test to its end without waiting for its sleeps."""
+    """Run an asynchronous test without waiting for its sleeps."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(test)
 
@@ -61,19 +61,19 @@ def run_in_virtual_time(test: Coroutine[Any, Any, None]) -> None:
 @dataclass
 class VirtualAccount:
     """
-    The opportunities of an account behind ChartMogul's list with keyset cursors, and the requests for them.
+    The opportunities of an account, listed with keyset cursors like ChartMogul's, and a log of the requests.
 
-    :param categories: the forecast category of each opportunity; those that are added later are newer
-    :param created: creation times in microseconds, of those that are not just newer than the ones before
-    :param extra: fields that an opportunity has beside the usual ones
-    :param is_down: whether every request is answered with 503
-    :param hanging: opportunities whose requests are never answered
+    :param categories: the forecast category of each opportunity; later ones are newer
+    :param created: creation times in microseconds, overriding ascending ones
+    :param extra: additional fields of an opportunity
+    :param is_down: whether the response to every request is 503
+    :param hanging: opportunities whose requests never get a response
     :param key: the API key that is accepted
     :param connections: settings by connection id; others get those of ``settings``
     :param page_seconds: latency of a list page
     :param get_seconds: latency of a single opportunity
-    :param fault: called with the endpoint and the query of each request; raises, or returns an answer to give instead
-        of the true one, or None
+    :param fault: called with the endpoint and the query of each request; raises, or returns a response that replaces
+        the true one, or None
     """
 
     categories: dict[str, str | None] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class VirtualAccount:
     fault: Callable[[str, dict[str, Any]], Any] = lambda _endpoint, _query: None
     requests: int = 0
     log: list[tuple[float, str]] = field(default_factory=list)
-    """When each request was sent, and for what: a UUID, ``"head"``, ``"page"``; ``"end"`` with the last page."""
+    """The time and subject of each request: a UUID, ``"head"``, ``"page"``; ``"end"`` with the last page."""
     _newest: int = 1_700_000_000_000_000
     _listed: Any = None
     _positions: list[tuple[int, str]] = field(default_factory=list)
@@ -108,20 +108,20 @@ class VirtualAccount:
 
     @property
     def looks(self) -> int:
-        """How often the end of the list was read."""
+        """The number of reads of the last page."""
         return sum(what == "end" for _, what in self.log)
 
     @property
     def looked_at(self) -> list[str]:
-        """The single opportunities that were requested, in order."""
+        """The opportunities that were requested individually, in order."""
         return [what for _, what in self.log if what not in ("head", "page", "end")]
 
     def pages_since(self, moment: float) -> int:
-        """Return how many pages of the list were requested."""
+        """Return the number of list pages that were requested."""
         return sum(what in ("head", "page") for sent, what in self.log if sent >= moment)
 
     def poll(self) -> None:
-        """Let the engine of the running event loop poll this account."""
+        """Make the engine of the running event loop poll this account."""
         loop = asyncio.get_running_loop()
         engine._engines[loop] = engine.Engine(self._open_hook, self._run)
 
@@ -134,7 +134,7 @@ class VirtualAccount:
 
     async def _run(self, function: Callable[..., Any], hook: VirtualHook) -> Any:
         answer, error = None, None
-        # An answer shows the account as it was at some time between request and answer.
+        # A response shows the account at some time between request and response.
         before = random.random() * min(self.get_seconds, self.page_seconds)
         sent = asyncio.get_running_loop().time()
         await asyncio.sleep(before)
@@ -162,7 +162,7 @@ class VirtualAccount:
         """Return the negated creation time and UUID of each opportunity, in the order of the list."""
         for uuid in self.categories:
             self._created(uuid)
-        # Sorted again only after a change, since there may be 50,000.
+        # Sorted only after a change, since there may be 50,000.
         if self._listed != (state := (self.categories.keys(), self.created)):
             self._listed = (dict.fromkeys(self.categories).keys(), dict(self.created))
             self._positions = sorted((-self.created[uuid], uuid) for uuid in state[0])
@@ -226,12 +226,12 @@ def error_of(endpoint: str, status: int, retry_after: float | None = None) -> Ch
 
 
 def pipeline_of(count: int) -> dict[str, str | None]:
-    """Return so many open opportunities, the oldest first."""
+    """Return a number of open opportunities, oldest first."""
     return {uuid_of(number): "pipeline" for number in range(count)}
 
 
 def uuid_of(number: int) -> str:
-    """Return a UUID whose order tells nothing of the number's."""
+    """Return a UUID for a number, in an unrelated order."""
     return str(UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128))
 
 
@@ -251,7 +251,7 @@ def _decode(cursor: str) -> tuple[int, str]:
 
 @dataclass
 class VirtualStore:
-    """The state store of an asset: what was written to it, and how often."""
+    """The state store of an asset, with a count of its writes."""
 
     values: dict[str, Any] = field(default_factory=dict, repr=False)
     writes: int = 0

@@ -1,4 +1,4 @@
-"""Waits as a triggerer runs them: tasks of an event loop, each over a trigger."""
+"""Waits as a triggerer runs them: one task of the event loop for each trigger."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import RecordedRequest, Sandbox
 
 INTERVAL = 0.2
-"""Seconds between two looks, where a test has no reason for another."""
+"""The default poll interval of the tests, in seconds."""
 
 PATIENCE = 30.0
-"""Seconds after which a test gives up; a machine that is busy with other things needs a few."""
+"""Seconds after which a test gives up; a busy machine needs a few."""
 
 LIST = "/v1/opportunities"
 
@@ -49,7 +49,7 @@ async def event_of(trigger: BaseTrigger) -> TriggerEvent:
 
 
 async def payload_of(trigger: BaseTrigger) -> Any:
-    """Run a trigger to its end and return what its one event tells."""
+    """Run a trigger to its end and return the payload of its one event."""
     return (await event_of(trigger)).payload
 
 
@@ -57,7 +57,7 @@ async def payload_of(trigger: BaseTrigger) -> Any:
 async def waiting(
     triggers: Iterable[BaseTrigger],
 ) -> AsyncIterator[list[asyncio.Task[TriggerEvent]]]:
-    """Let triggers run, started one by one as a triggerer does, and end those that are left."""
+    """Run triggers, started one by one like a triggerer's, and cancel the remaining ones at the end."""
     tasks = []
     for trigger in triggers:
         tasks.append(asyncio.create_task(event_of(trigger)))
@@ -74,18 +74,18 @@ async def eventually(condition: Callable[[], Any], seconds: float = PATIENCE) ->
     """Return once a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "It did not come about."
+        assert time.monotonic() < deadline, "The condition did not become true."
         await asyncio.sleep(0.01)
 
 
 def uuids_of(sandbox: Sandbox, count: int, *, oldest: bool = False) -> list[str]:
-    """Return the UUIDs of so many opportunities that are not won, from an end of the list."""
+    """Return the UUIDs of a number of opportunities that are not won, from one end of the list."""
     still_open = [entry["uuid"] for entry in sandbox.opportunities if entry["forecast_category"] != "won"]
     return still_open[-count:] if oldest else still_open[:count]
 
 
 def make_open(sandbox: Sandbox) -> list[str]:
-    """Take every opportunity back from won; return the UUIDs of all, the newest first."""
+    """Reopen all won opportunities; return the UUIDs of all, newest first."""
     for entry in sandbox.opportunities:
         if entry["forecast_category"] == "won":
             sandbox.set_opportunity(entry["uuid"], forecast_category="pipeline")
@@ -93,7 +93,7 @@ def make_open(sandbox: Sandbox) -> list[str]:
 
 
 def looks(sandbox: Sandbox) -> list[str]:
-    """Return what was asked for, in order: a UUID for a single look, ``"first page"`` or ``"page"`` for a list."""
+    """Return the requests in order: a UUID for a single opportunity, ``"first page"`` or ``"page"`` for the list."""
     return [_look(request) for request in sandbox.requests]
 
 

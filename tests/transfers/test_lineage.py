@@ -1,4 +1,4 @@
-"""The lineage that an export reports to Airflow; tests/e2e_lineage shows it as OpenLineage's events."""
+"""The lineage that an export reports to Airflow; tests/e2e_lineage tests OpenLineage's events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """Airflow's collector, for as long as nothing reads from it a no-op."""
+    """Airflow's collector, which is a no-op without a reader."""
 
     def __init__(self) -> None:
         self.inputs: list[str] = []

@@ -1,4 +1,4 @@
-"""What becomes of a local file that is there already, or of what else has its name."""
+"""Exports over existing local files, folders, links and devices."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_symlinks_are_written_through(tmp_path: Path) -> None:
     real = tmp_path / "there" / "real.jsonl"
     for link, target in (("a.jsonl", "there/real.jsonl"), ("b.jsonl", "a.jsonl")):
         (tmp_path / link).symlink_to(target)
-    for _ in range(2):  # first the links lead to a file that is not there yet
+    for _ in range(2):  # the links' target does not exist at first
         export(tmp_path / "b.jsonl")
         assert len(real.read_text().splitlines()) == 3
         assert (tmp_path / "a.jsonl").is_symlink()
@@ -111,7 +111,7 @@ def test_whatever_is_no_regular_file_is_refused_before_anything_is_read(sandbox:
     with socket.socket(socket.AF_UNIX) as unix_socket:
         unix_socket.bind(str(tmp_path / "s"))
         for path in (tmp_path / "fifo", tmp_path / "link", tmp_path / "s", Path("/dev/null"), Path("/dev/stdout")):
-            if path.is_file():  # where the output of the tests goes to a file
+            if path.is_file():  # if the tests' output is redirected to a file
                 continue
             with pytest.raises(AirflowFailException, match="is not a regular file, and is not replaced"):
                 export(path)

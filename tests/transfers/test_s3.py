@@ -1,4 +1,4 @@
-"""Against an S3 server on this machine, by way of Airflow's own connection and ObjectStoragePath."""
+"""Exports to a local S3 server, through an Airflow connection and ObjectStoragePath."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.transfers._rows import Row
 
 BUCKET = "warehouse"
-SMALLEST_PART = 5 * 1024 * 1024  # of an upload of several
+SMALLEST_PART = 5 * 1024 * 1024  # of a multipart upload
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def bucket(s3_url: str) -> Any:
 
 @pytest.fixture
 def conn_id(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    # Airflow keeps a file system for each connection as long as the process lives.
+    # Airflow caches a file system for each connection in the process.
     conn_id = f"aws_{uuid4().hex}"
     connection = {
         "conn_type": "aws",
@@ -88,7 +88,7 @@ def unfinished_uploads(bucket: Any) -> list[Any]:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Return an account whose export takes an upload of several parts."""
+    """Return an account whose export needs a multipart upload."""
     with Sandbox(opportunities=15_000, requests_per_second=None) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
         monkeypatch.setattr(_atomic, "_PART_SIZE", SMALLEST_PART)
@@ -167,7 +167,7 @@ def test_an_object_of_several_parts_appears_complete(
     assert keys(bucket) == ["o.jsonl"]
     uuids = [json.loads(line)["uuid"] for line in content(bucket, "o.jsonl").splitlines()]
     assert uuids == [opportunity["uuid"] for opportunity in account.opportunities]
-    # Neither read nor copied nor deleted: permission to write is enough.
+    # Neither read nor copied nor deleted: write permission suffices.
     assert calls.names == ["create_multipart_upload", "upload_part", "upload_part", "complete_multipart_upload"]
 
 

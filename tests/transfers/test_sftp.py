@@ -1,4 +1,4 @@
-"""Against a real SFTP server on this machine that has no shell, by way of Airflow's own connection and file system."""
+"""Exports to a local SFTP server without a shell, through an Airflow connection and file system."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LARGEST_WRITE = 256 * 1024  # above it OpenSSH ends the connection
+LARGEST_WRITE = 256 * 1024  # above which OpenSSH disconnects
 
 
 class Disk(asyncssh.SFTPServer):
-    """A folder that says how large writes were, and that can be full."""
+    """A folder that records the sizes of writes, and that can be full."""
 
     largest_write = 0
     free: int | None = None
@@ -99,7 +99,7 @@ def url(folder: Path, event_loop_thread: asyncio.AbstractEventLoop, monkeypatch:
     asyncssh.set_log_level("CRITICAL")
     Disk.free, Disk.largest_write, Disk.fails_to_rename_to = None, 0, None
     acceptor = asyncio.run_coroutine_threadsafe(listen(), event_loop_thread).result()
-    # Airflow keeps a file system for each connection as long as the process lives.
+    # Airflow caches a file system for each connection in the process.
     conn_id = f"sftp_{uuid4().hex}"
     connection = {
         "conn_type": "sftp",
@@ -115,7 +115,7 @@ def url(folder: Path, event_loop_thread: asyncio.AbstractEventLoop, monkeypatch:
 
 @pytest.fixture
 def no_posix_rename(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server lack the request that renames over a file."""
+    """Remove the POSIX rename from the server."""
     extensions = [extension for extension in SFTPServerHandler._extensions if b"posix-rename" not in extension[0]]
     assert len(extensions) < len(SFTPServerHandler._extensions)
     monkeypatch.setattr(SFTPServerHandler, "_extensions", extensions)

@@ -1,4 +1,4 @@
-"""A value is written as it came, or refused; and the programs that people load exports into read it back."""
+"""A value is written unchanged, or rejected; common tools read the exports back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export(path: Path, **options: Any) -> dict[str, Any]:
 
 
 def answer_with(sandbox: Sandbox, *rows: str, before: str = "") -> None:
-    """Let the next page hold these rows, in these words."""
+    """Make the next page hold these rows, as this text."""
     body = f'{{{before}"entries":[{",".join(rows)}],"cursor":null,"has_more":false}}'
     sandbox.inject_fault(Fault("body", body=body))
 

@@ -1,4 +1,4 @@
-"""What the event triggers may be given, and what Airflow keeps of it."""
+"""The event triggers' arguments, and their serialization."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_an_address_is_stored_and_shown_as_a_digest() -> None:
 
 @needs_watchers
 def test_parsing_a_dag_again_in_another_process_makes_the_same_trigger() -> None:
-    # Airflow tells triggers apart by what they serialize, in this order.
+    # Airflow identifies triggers by their serialized arguments, in this order.
     program = (
         f"import json; from {MODULE} import OpportunityEventTrigger as T\n"
         "print(json.dumps(T(fields='type', target_values={'recurring', 'arr', 'one-time'}).serialize()),\n"

@@ -1,4 +1,4 @@
-"""The triggers that drive asset watchers, against the sandbox; any sequence of changes is in test_change_properties."""
+"""The triggers of asset watchers, with the sandbox; test_change_properties tests any sequence of changes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Trigger = OpportunityEventTrigger
 
 @contextlib.asynccontextmanager
 async def watching(trigger: Trigger, store: Any = None) -> AsyncIterator[list[TriggerEvent]]:
-    """Let an event trigger run as a triggerer does; enter with the list that its events go to."""
+    """Run an event trigger like a triggerer; yield the list that receives its events."""
     trigger.asset_state_store = store
     events: list[TriggerEvent] = []
 
     async def collect() -> None:
         async for event in trigger.run():
-            events.append(event)  # noqa: PERF401  # seen by the test while this goes on
+            events.append(event)  # noqa: PERF401  # the test reads the list concurrently
 
     task = asyncio.create_task(collect())
     try:
@@ -59,7 +59,7 @@ def on_category(**kwargs: Any) -> OpportunityForecastCategoryEventTrigger:
 
 
 async def rounds(sandbox: Sandbox, count: int = 2) -> None:
-    """Let so many rounds of polling begin; a change before is seen in all but the first of them."""
+    """Wait for the start of a number of poll rounds; an earlier change is found in all but the first."""
     begun = looks(sandbox).count("first page")
     await eventually(lambda: looks(sandbox).count("first page") >= begun + count)
 
@@ -247,7 +247,7 @@ async def test_watchers_of_an_asset_with_other_settings_and_no_name_have_snapsho
 
 
 class TwoAssets:
-    """The stores of two assets that share a trigger, as Airflow hands them over."""
+    """The stores of two assets that share a trigger, as passed by Airflow."""
 
     def __init__(self) -> None:
         self._by_name = {"won": VirtualStore(), "lost": VirtualStore()}

@@ -1,4 +1,4 @@
-"""The trigger in the hands of Airflow's own TriggerRunner."""
+"""The wait triggers, run by Airflow's own TriggerRunner."""
 
 from __future__ import annotations
 

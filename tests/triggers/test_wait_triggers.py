@@ -1,4 +1,4 @@
-"""The trigger that resumes a deferred sensor; how it looks at opportunities is tested in tests/watch."""
+"""The triggers that resume deferred sensors; tests/polling tests the polls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event triggers in the hands of Airflow's own TriggerRunner, with its asset state store."""
+"""Event triggers, run by Airflow's own TriggerRunner, with its asset state store."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="Airflow has asset state stores from 3.3 on")
 
 SECONDS_PER_READ = 0.033
-"""The time that Airflow took for a read of the state store, one after another."""
+"""The seconds of sequential reads of Airflow's state store."""
 
 
 class Airflow:
-    """A triggerer whose supervisor keeps the state of assets in memory."""
+    """A triggerer whose supervisor holds asset state in memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
         from tests.support import triggerers_airflow3

@@ -1,4 +1,4 @@
-"""A secrets backend that can be down: a file of connections, and a file beside it as long as nothing can be read."""
+"""A secrets backend that can be down: a file of connections, and a marker file during an outage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.secrets import BaseSecretsBackend
 
 
 class FlakySecretsBackend(BaseSecretsBackend):
-    """Read connections from a file unless the file ``….down`` is there."""
+    """Read connections from a file unless the file ``….down`` exists."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
