@@ -33,7 +33,7 @@ CLOSE_DATE = "{{ macros.ds_add(dag_run.run_after | default(dag_run.data_interval
     doc_md=__doc__,
 )
 def example_create_opportunity_from_lead() -> None:
-    @task
+    @task(show_return_value_in_logs=False)  # the leads hold the owner's address
     def find_leads(threshold: str, sales_rep: str, close_date: str) -> list[dict[str, Any]]:
         active_seats = {
             "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7": 14,

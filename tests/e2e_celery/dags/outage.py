@@ -75,11 +75,13 @@ def night_won() -> None:
 
 @dag(schedule=None, params={"leads": Param([], type="array")}, default_args=RETRIES)
 def night_creations() -> None:
-    @task
+    @task(show_return_value_in_logs=False)  # it holds the owner's address
     def opportunities(params: Any = None) -> list[dict[str, Any]]:
         return [{**OPPORTUNITY, "custom": {"lead": lead}} for lead in params["leads"]]
 
-    CreateOpportunityOperator.partial(task_id="create").expand(opportunity=opportunities())
+    CreateOpportunityOperator.partial(task_id="create", idempotency_attribute="airflow_key").expand(
+        opportunity=opportunities()
+    )
 
 
 night_waits()
