@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 
 _Item = TypeVar("_Item")
 
+_MOST_LEFT_BEHIND = 64  # entries of the heap beside those of the items
+
 
 class DueQueue(Generic[_Item]):
     """A queue of distinct items, ordered by the time at which they are due."""
@@ -24,7 +26,13 @@ class DueQueue(Generic[_Item]):
 
     def put(self, item: _Item, due: float) -> None:
         """Add an item, or move it to another time of the event loop's clock."""
+        if self._due.get(item) == due:
+            return
         self._due[item] = due
+        if len(self._heap) > 2 * len(self._due) + _MOST_LEFT_BEHIND:
+            # An item that is moved leaves an entry behind, which goes only when its time comes.
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, next(self._numbers), item))
         if self._heap[0][2] is item:
             self._has_earlier.set()

@@ -40,24 +40,31 @@ _SHORTEST_INTERVAL = 0.1  # seconds
 _LONGEST_GATHERING = 1.0  # seconds
 _LONGEST_PAUSE = 60.0  # between two tries to load a connection
 _SECONDS_BETWEEN_RELOADS = 1.0
+_SECONDS_BETWEEN_RELOADS_IN_AN_OUTAGE = 10.0
 _SECONDS_BETWEEN_CHECKS = 1.0
 _SECONDS_BEFORE_RESTART = 1.0
 
 _engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = weakref.WeakKeyDictionary()
 
 
-def subscribe(subscriber: Subscriber, *, chartmogul_conn_id: str, interval: float) -> Subscription:
+def subscribe(
+    subscriber: Subscriber, *, chartmogul_conn_id: str, interval: float, was_found: bool = False
+) -> Subscription:
     """
     Poll for a subscriber while the returned context lasts.
 
     :param subscriber: receives the results
     :param chartmogul_conn_id: the Airflow connection to use
     :param interval: seconds between two polls of an opportunity
+    :param was_found: whether a worker has found the connection, so that Airflow merely cannot look it up if it is
+        not found here
     """
     loop = asyncio.get_running_loop()
     engine = _engines.get(loop)
     if engine is None:
         engine = _engines[loop] = Engine()
+    if was_found:
+        engine.found.add(chartmogul_conn_id)
     return Subscription(engine, subscriber, chartmogul_conn_id, max(interval, _SHORTEST_INTERVAL))
 
 
@@ -191,14 +198,18 @@ class _Account:
         return f"Connection {ids}{watchers and f' (watchers: {watchers})'}"
 
     async def _reload(self) -> None:
+        """Load the connections again, and wait for that, but not long."""
+        self._begin_to_reload(_SECONDS_BETWEEN_RELOADS)
+        if self._reloading:
+            await asyncio.wait([self._reloading], timeout=SECONDS_UNTIL_CONFIRMED)
+
+    def _begin_to_reload(self, pause: float) -> None:
         """Load the connections again, for whoever reads about an error may correct them."""
         now = asyncio.get_running_loop().time()
-        if now - self._reloaded >= _SECONDS_BETWEEN_RELOADS:
+        if now - self._reloaded >= pause and (self._reloading is None or self._reloading.done()):
             self._reloaded = now
             # In a task of the engine, since it may close this account and so cancel the caller.
             self._reloading = start(self._engine.reload(tuple(self.sources)))
-        if self._reloading:
-            await asyncio.shield(self._reloading)
 
     async def _supervise(self) -> None:
         """Report outages, end the rounds of watchers of chosen opportunities, and send metrics."""
@@ -219,8 +230,9 @@ class _Account:
                 outage = None
             metrics.gauge("waits", len(self.looks.targets), **self.client.tags)
             metrics.gauge("subscribers", len(subscriptions), **self.client.tags)
+            self._scan.measure()
             if error:
-                await self._reload()
+                self._begin_to_reload(_SECONDS_BETWEEN_RELOADS_IN_AN_OUTAGE)
                 continue
             for subscription in subscriptions:
                 if subscription.has_rounds and now >= subscription.next_round_end:
@@ -236,6 +248,7 @@ class _Source:
         self.subscriptions: dict[Subscription, None] = {}
         self.account: _Account | None = None
         self.connecting: asyncio.Task[None] | None = None
+        self.has_failed = False  # to be loaded again
 
 
 class Engine:
@@ -257,7 +270,7 @@ class Engine:
         self._accounts: dict[tuple[str, str], _Account] = {}
         # Kept when nobody polls: the account's other clients are still there.
         self._rate_limits: dict[tuple[str, str], RateLimit] = {}
-        self._found: set[str] = set()
+        self.found: set[str] = set()  # connections that exist, whatever Airflow says later
 
     @property
     def is_idle(self) -> bool:
@@ -298,12 +311,16 @@ class Engine:
             try:
                 hook = await self._load(source.conn_id)
             except ChartMogulError as error:
-                log.info("The connection is used as it was. %s", error)
+                if not source.has_failed:
+                    log.info("Connection %s is used as it was. %s", source.conn_id, error)
+                source.has_failed = True
             else:
+                source.has_failed = False
                 await self._assign(source, hook)
 
     async def _connect(self, source: _Source) -> None:
-        failures = 0
+        clock = asyncio.get_running_loop().time
+        failures, begin = 0, clock()
         while True:
             try:
                 hook = await self._load(source.conn_id)
@@ -311,6 +328,8 @@ class Engine:
                 failures += 1
                 if failures == 1:
                     log.warning("Connection %s: %s", source.conn_id, error)
+                if any(subscription.opportunity_uuids is None for subscription in source.subscriptions):
+                    metrics.gauge("seconds_since_complete_round", clock() - begin, conn_id=source.conn_id)
                 is_confirmed = failures > 1 and not error.transient
                 turns = Turns()
                 for subscription in tuple(source.subscriptions):
@@ -332,20 +351,20 @@ class Engine:
             raise
         except AirflowNotFoundException as error:
             # Airflow 3 reports a secrets backend that is down in the same words (apache/airflow#71307).
-            if conn_id not in self._found:
+            if conn_id not in self.found:
                 raise ChartMogulConfigurationError(str(error)) from None
             raise ChartMogulUnreachableError(f"Airflow lost the connection {conn_id!r}: {error}") from None
         except Exception as error:
             message = f"Airflow could not load the connection {conn_id!r}: {error}"
             raise ChartMogulUnreachableError(message) from error
-        self._found.add(conn_id)
+        self.found.add(conn_id)
         return hook
 
     async def _assign(self, source: _Source, hook: ChartMogulHook) -> None:
         """Poll for a connection's subscriptions under the API key that it has now."""
         settings = hook.settings
         key = (settings.base_url, settings.api_key)
-        if source.conn_id not in self._sources or (source.account and source.account.key == key):
+        if self._sources.get(source.conn_id) is not source or (source.account and source.account.key == key):
             if source.account and source.account.client.hook.settings != settings:
                 source.account.client.hook, hook = hook, source.account.client.hook
             hook.close()

@@ -78,6 +78,7 @@ class ListScan:
         self._round_end = -math.inf  # when the next round is due
         self._has_read = asyncio.Event()
         self._joined = -math.inf  # when a watcher last joined
+        self._completed = -math.inf  # when a round was last complete, or the first watcher joined
         self._failing_since: float | None = None
         self._reported: set[str] = set()
         self.tasks: list[asyncio.Task[None]] = []
@@ -94,13 +95,21 @@ class ListScan:
 
     def add(self, subscription: Subscription) -> None:
         """Read the whole list for a watcher."""
-        self.subscriptions[subscription] = None
         self._joined = asyncio.get_running_loop().time()
+        if not self.subscriptions:
+            self._completed = self._joined
+        self.subscriptions[subscription] = None
         for segment in self.positions:
             # Those with closed opportunities too: the newcomer has seen none.
             self._put(segment, self._joined)
             self._pending.add(segment)
         self._has_read.set()
+
+    def measure(self) -> None:
+        """Send metrics, also while no round ends."""
+        if self.subscriptions:
+            seconds = asyncio.get_running_loop().time() - self._completed
+            metrics.gauge("seconds_since_complete_round", seconds, **self._client.tags)
 
     def remove(self, subscription: Subscription) -> None:
         """Stop reading for a watcher."""
@@ -172,12 +181,17 @@ class ListScan:
             self._on_misfit(segment, error)
         except ChartMogulError as error:
             is_refused = isinstance(error, ChartMogulInvalidRequestError | ChartMogulNotFoundError)
-            if is_refused and segment.cursor is not None:
+            previous = segment.previous
+            if is_refused and previous and previous.refusals <= self._client.hook.settings.max_retries:
                 self._drop(segment, error.summary)
-            else:
+            elif segment.is_known:
                 self._on_failed(segment, error)
             if isinstance(error, KEY_ERRORS):
                 await self._on_key_error()
+        except Exception as error:
+            if not segment.failures:
+                log.exception("%s: unexpected error at a page of the list.", self._label())
+            self._on_failed(segment, _invalid(f"unexpected error: {error!r}"))
         else:
             if added:
                 self._read_next(added)
@@ -258,8 +272,7 @@ class ListScan:
 
     def _on_misfit(self, segment: Segment, error: PositionError) -> None:
         if not self.positions.is_ordered:
-            message = f"the list does not end: {error}"
-            self._on_failed(segment, ChartMogulInvalidResponseError(message, method="GET", path="/v1/opportunities"))
+            self._on_failed(segment, _invalid(f"the list does not end: {error}"))
         elif segment.cursor is None or not segment.is_read:
             self._read_in_sequence(str(error))
         else:
@@ -296,7 +309,7 @@ class ListScan:
 
     async def _rounds(self) -> None:
         clock = asyncio.get_running_loop().time
-        number, completed = 0, clock()
+        number = 0
         while True:
             await self._until(lambda: bool(self.subscriptions))
             number, begin, interval = number + 1, clock(), self.interval
@@ -311,12 +324,12 @@ class ListScan:
             await self._forget_dropped()
             is_complete = self.positions.is_complete and not any(segment.failures for segment in self.positions)
             if is_complete:
-                completed = clock()
-                self._on_complete_round(completed - begin, interval, is_first=number == 1)
-            metrics.gauge("seconds_since_complete_round", clock() - completed, **self._client.tags)
+                self._completed = clock()
+                self._on_complete_round(self._completed - begin, interval, is_first=number == 1)
             for subscription in tuple(self.subscriptions):
                 subscription.end_round(self.positions.owners.keys() if is_complete else None, self._looks)
-            if is_complete and number % _ROUNDS_BETWEEN_CHECKS == _FIRST_CHECK and self.positions.is_ordered:
+            is_checked = number % _ROUNDS_BETWEEN_CHECKS == _FIRST_CHECK and all(task.done() for task in self.tasks)
+            if is_complete and is_checked and self.positions.is_ordered:
                 self.tasks = [asyncio.create_task(self._check_positions())]
             # A newcomer need not wait for the next round to know that it has seen everything.
             await self._until(functools.partial(self._has_newcomer, begin), self._round_end - clock())
@@ -378,6 +391,10 @@ class ListScan:
                     return
         except ChartMogulError as error:
             log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
+
+
+def _invalid(message: str) -> ChartMogulInvalidResponseError:
+    return ChartMogulInvalidResponseError(message, method="GET", path="/v1/opportunities")
 
 
 def _page_request(cursor: str | None) -> Callable[[ChartMogulHook], Page]:

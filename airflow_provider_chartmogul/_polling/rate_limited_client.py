@@ -85,28 +85,21 @@ class RateLimitedClient:
         return {"conn_id": self.hook.chartmogul_conn_id}
 
     async def call(
-        self,
-        function: Callable[[ChartMogulHook], _Result],
-        *,
-        patience: float = math.inf,
-        max_retries: int | None = None,
+        self, function: Callable[[ChartMogulHook], _Result], *, max_retries: int | None = None
     ) -> Answer[_Result]:
         """
         Call a function that sends one request through the hook it is given.
 
-        :param patience: seconds after which a failed request is not sent again
         :param max_retries: how often it is sent again at most; None: as the connection says
         :raises ChartMogulError: the last error, if that did not help
         """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + patience
         most = self.hook.settings.max_retries if max_retries is None else max_retries
         for retry in itertools.count():
             try:
                 return await self._send(function)
             except ChartMogulError as error:
                 delay = backoff_delay(retry, error.retry_after)
-                if retry >= most or not is_retried("GET", error) or clock() + delay > deadline:
+                if retry >= most or not is_retried("GET", error):
                     raise
                 is_paced = error.retry_after is not None
             # A pause that ChartMogul asked for is kept by the rate limit, for all requests.
@@ -133,7 +126,7 @@ class RateLimitedClient:
                 error = ChartMogulUnreachableError(message)
             except ChartMogulError as raised:
                 error = raised
-        self._take_note(error, clock())
+        self._take_note(error, sent, clock())
         if error:
             raise error
         return Answer(value, sent)
@@ -153,7 +146,7 @@ class RateLimitedClient:
             if self.outage:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
 
-    def _take_note(self, error: ChartMogulError | None, now: float) -> None:
+    def _take_note(self, error: ChartMogulError | None, sent: float, now: float) -> None:
         status = 200 if error is None else error.status or type(error).__name__
         metrics.count("requests", **self.tags, status=status)
         if isinstance(error, ChartMogulRateLimitError):
@@ -162,7 +155,9 @@ class RateLimitedClient:
             self._failures, self.last_success = 0, now
             self._is_healthy.set()
         else:
-            self._failures, self._last_error = self._failures + 1, error
+            # No sign of an outage if another request succeeded meanwhile.
+            self._failures += sent > self.last_success
+            self._last_error = error
             if error.retry_after is not None:
                 self._rate_limit.on_rate_limited(now, error.retry_after)
             if self._failures >= _FAILURES_UNTIL_OUTAGE:
@@ -197,5 +192,8 @@ async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=call, name="chartmogul_request", daemon=True).start()
+    try:
+        threading.Thread(target=call, name="chartmogul_request", daemon=True).start()
+    except RuntimeError as error:
+        raise ChartMogulUnreachableError(f"this process could start no thread for a request: {error}") from None
     return await future

@@ -15,6 +15,7 @@ from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import ChartMogulError
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_CONFIRMED = 10.0  # a second look, or after an interval if that is shorter
-_LONGEST_BACKOFF = 60.0  # seconds
 _MOST_SOUGHT = 200  # opportunities that the list lacks are looked at in portions
 _LONGEST_STEP = 0.005  # seconds of CPU time until the event loop's other tasks get their turn
 _WAKE_UPS_IN_A_STEP = 50
@@ -47,7 +47,8 @@ class Target:
     seen: float = -math.inf  # when the newest answer arrived
     sought: float = -math.inf  # when the newest answer for seekers arrived
     failures: int = 0  # in a row
-    rejected: ChartMogulError | None = None  # a permanent error that is not confirmed
+    rejected: Exception | None = None  # the permanent error of the last look
+    rejected_at: float = -math.inf  # when a look first met it
 
 
 class Turns:
@@ -175,19 +176,21 @@ class SingleLooks:
         clock = asyncio.get_running_loop().time
         uuid, turns = target.uuid, Turns()
         try:
-            answer = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid), patience=target.interval)
+            answer = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid), max_retries=0)
         except ChartMogulError as error:
             if error.transient:
                 target.failures += 1
                 # Not after an interval of an hour, and no more often than the others.
-                pause = min(target.interval, 2.0 ** min(target.failures, 10), _LONGEST_BACKOFF)
-                self._put(target, clock() + pause)
-                await self._on_failed(target, error, turns)
+                pause = backoff_delay(min(target.failures - 1, 10), error.retry_after)
+                self._put(target, clock() + min(target.interval, LONGEST_BACKOFF, pause))
+                if target.failures > self._client.hook.settings.max_retries:
+                    await self._on_failed(target, error, turns)
             else:
                 await self._reject(target, error, turns)
         except Exception as error:
-            log.exception("Unexpected error at opportunity %s.", uuid)
-            await self._on_failed(target, error, turns)
+            if type(error) is not type(target.rejected):
+                log.exception("Unexpected error at opportunity %s.", uuid)
+            await self._reject(target, error, turns)
         else:
             if answer.sent < target.seen:  # a page that was requested later was faster
                 self._put(target, target.seen + target.interval + grace_of(target.interval))
@@ -195,26 +198,31 @@ class SingleLooks:
                 # Counted from the beat, unless that is over: looks that were missed are not made up for.
                 await self._on_seen(target, answer.value, max(due + target.interval, clock()), turns)
 
-    async def _reject(self, target: Target, error: ChartMogulError, turns: Turns) -> None:
-        """Handle a permanent error: pass it on if an earlier look met the same."""
+    async def _reject(self, target: Target, error: Exception, turns: Turns) -> None:
+        """Handle a permanent error: pass it on if a look some time ago met the same."""
         now = asyncio.get_running_loop().time()
         confirmed_after = min(target.interval, SECONDS_UNTIL_CONFIRMED)
-        is_repeated = type(error) is type(target.rejected)
-        if not is_repeated:
-            target.rejected, target.failures = error, 0
-        self._put(target, now + (target.interval if is_repeated else confirmed_after))
-        if isinstance(error, KEY_ERRORS) and self._is_key_rejected(now, confirmed_after):
+        if type(error) is not type(target.rejected):
+            target.rejected, target.rejected_at, target.failures = error, now, 0
+        # A newcomer may have had it looked at sooner.
+        is_confirmed = target.rejected_at < now >= target.rejected_at + confirmed_after
+        self._put(target, now + target.interval if is_confirmed else target.rejected_at + confirmed_after)
+        if isinstance(error, KEY_ERRORS) and self._is_key_rejected(target, now, confirmed_after):
             await self.fail_all(error)
-        elif is_repeated:
+        elif is_confirmed:
             await self._on_failed(target, error, turns)
             self._forget_seekers(target, now)
         if isinstance(error, KEY_ERRORS):
             await self._on_key_error()
 
-    def _is_key_rejected(self, now: float, confirmed_after: float) -> bool:
+    def _is_key_rejected(self, target: Target, now: float, confirmed_after: float) -> bool:
         """Return whether nothing has worked since the key was first rejected, some time ago."""
         if self._client.last_success >= self._key_rejected_at:
             self._key_rejected_at = now
+            # Another opportunity shows whether it is the key or this opportunity.
+            others = (each for each in self.targets.values() if each is not target and not each.rejected)
+            if other := next(others, None):
+                self._put(other, now)
         return now - self._key_rejected_at >= confirmed_after
 
     async def _on_seen(self, target: Target, opportunity: dict[str, Any], due: float, turns: Turns) -> None:

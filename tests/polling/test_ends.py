@@ -126,7 +126,9 @@ def test_a_connection_that_is_missing_or_wrong_ends_the_waits(
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", json.dumps(connection))
 
     async def test() -> None:
-        error = (await payload_of(trigger_for("00000000-0000-0000-0000-000000000000")))["error"]
+        # Begun by the trigger: on a worker, a wait finds a missing connection itself.
+        trigger = trigger_for("00000000-0000-0000-0000-000000000000", starts_wait=True, baseline_category="lost")
+        error = (await payload_of(trigger))["error"]
         assert message in error
 
     run(test())

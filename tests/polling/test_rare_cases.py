@@ -1,0 +1,254 @@
+"""The engine in virtual time when faults meet: who is blamed, who goes on, and what is asked for how often."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling import engine
+from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+from tests.polling.test_engine import HANG, Recorder, account_of, clock, polled, virtual
+from tests.support.virtual_account import error_of, run_in_virtual_time, uuid_of
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@virtual
+async def test_a_403_for_one_opportunity_is_not_blamed_on_one_with_a_longer_interval() -> None:
+    account = account_of(10)
+    forbidden, patient = Recorder([uuid_of(1)]), Recorder([uuid_of(2)])
+
+    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+        if endpoint.endswith(uuid_of(1)):
+            raise error_of(endpoint, 403)
+
+    with polled(account, patient, 3_600):
+        await asyncio.sleep(100)
+        account.fault = fault
+        with polled(account, forbidden, 10):
+            await asyncio.sleep(100)
+    assert set(forbidden.endings()) == {uuid_of(1)}
+    assert patient.endings() == []
+
+
+@virtual
+async def test_a_newcomer_does_not_shorten_the_time_after_which_a_404_is_confirmed() -> None:
+    account = account_of(10)
+    first, second = Recorder([uuid_of(99)]), Recorder([uuid_of(99)])
+    with polled(account, first, 60):
+        await asyncio.sleep(2)
+        assert uuid_of(99) in account.looked_at
+        with polled(account, second, 60):
+            await asyncio.sleep(5)
+            assert account.looked_at.count(uuid_of(99)) == 2
+            assert first.endings() == second.endings() == []
+            await asyncio.sleep(10)
+            assert first.endings() == second.endings() == [uuid_of(99)]
+
+
+@virtual
+async def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else() -> None:
+    account = account_of(3_000, timeout=HANG)
+    hanging, other = Recorder([uuid_of(number) for number in range(0, 1_600, 200)]), Recorder([uuid_of(2_999)])
+    with polled(account, other, 10), polled(account, hanging, 50):
+        await asyncio.sleep(200)
+        account.hanging, begin = set(hanging.seen), clock()
+        await asyncio.sleep(1_000)
+    looks = [sent for sent, what in account.log if what == uuid_of(2_999) and sent > begin]
+    assert len(looks) >= 95
+    assert max(later - earlier for earlier, later in zip(looks, looks[1:], strict=False)) < 15
+    assert other.errors == []
+    assert {uuid for _, _, uuid in hanging.errors} == account.hanging == set(hanging.opportunity_uuids or ())
+
+
+@virtual
+async def test_a_cursor_that_is_always_refused_is_an_incomplete_round_and_not_one_without_end() -> None:
+    account, watcher = account_of(1_000), Recorder()
+    cursors: list[str] = []
+
+    def fault(endpoint: str, query: dict[str, Any]) -> None:
+        cursor = query.get("cursor")
+        if cursor and cursor not in cursors:
+            cursors.append(cursor)
+        if cursor and cursor == cursors[1]:
+            raise error_of(endpoint, 400)
+
+    account.fault = fault
+    with polled(account, watcher, 10):
+        await asyncio.sleep(600)
+        assert watcher.rounds
+        assert watcher.errors
+        account.fault = lambda _endpoint, _query: None
+        await asyncio.sleep(130)
+        assert watcher.rounds[-1][1] == 1_000
+
+
+@virtual
+async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() -> None:
+    account, watcher = account_of(1_000), Recorder()
+    defects = [LookupError("a defect")]
+
+    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+        if defects:
+            raise defects.pop()
+
+    account.fault = fault
+    with polled(account, watcher, 10):
+        await asyncio.sleep(30)
+        assert len(watcher.seen) == 1_000
+        assert watcher.rounds[-1][1] == 1_000
+
+
+@virtual
+async def test_an_unexpected_error_ends_a_wait_only_when_a_second_look_meets_it_too() -> None:
+    account, trigger = account_of(10), OpportunityForecastCategoryTrigger(opportunity_uuid=uuid_of(1))
+    trigger.target_categories = ["won"]
+    defects = [LookupError("a defect")]
+
+    def fault(_endpoint: str, _query: dict[str, Any]) -> None:
+        if defects:
+            raise defects.pop()
+
+    account.fault = fault
+    account.poll()
+    wait = asyncio.ensure_future(anext(aiter(trigger.run())))
+    await asyncio.sleep(30)
+    account.categories[uuid_of(1)] = "won"
+    event = await wait
+    assert event.payload["opportunity"]["forecast_category"] == "won"
+
+
+def test_a_wait_that_a_worker_began_goes_on_when_a_restarted_triggerer_does_not_find_the_connection() -> None:
+    async def test(*, starts_wait: bool) -> None:
+        account = account_of(10)
+        account.connections["chartmogul_default"] = AirflowNotFoundException("The conn_id isn't defined")
+        account.poll()
+        trigger = OpportunityForecastCategoryTrigger(
+            opportunity_uuid=uuid_of(1), target_categories=["won"], baseline_category="lost", starts_wait=starts_wait
+        )
+        wait = asyncio.ensure_future(anext(aiter(trigger.run())))
+        await asyncio.sleep(600)
+        account.connections.clear()
+        account.categories[uuid_of(1)] = "won"
+        payload = (await wait).payload
+        assert ("error" in payload) is starts_wait
+
+    run_in_virtual_time(test(starts_wait=False))
+    run_in_virtual_time(test(starts_wait=True))
+
+
+def test_the_age_of_the_last_complete_round_rises_while_none_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ages: list[float] = []
+    monkeypatch.setattr(
+        metrics, "gauge", lambda name, value, **_: ages.append(value) if name.startswith("seconds_since") else None
+    )
+
+    async def test() -> None:
+        account, watcher = account_of(1_000), Recorder()
+        with polled(account, watcher, 10):
+            await asyncio.sleep(60)
+            assert max(ages) < 30
+            account.is_down = True
+            await asyncio.sleep(600)
+            assert ages[-1] > 590
+            account.is_down = False
+            await asyncio.sleep(150)
+            assert ages[-1] < 30
+
+    run_in_virtual_time(test())
+
+
+def test_an_outage_asks_airflow_for_the_connection_now_and_then_and_says_once_that_it_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def test() -> None:
+        account, watcher = account_of(100), Recorder()
+        lookups = 0
+        with polled(account, watcher, 10):
+            polling = engine._engines[asyncio.get_running_loop()]
+            open_hook = polling._open_hook
+
+            async def count(conn_id: str) -> Any:
+                nonlocal lookups
+                lookups += 1
+                return await open_hook(conn_id)
+
+            polling._open_hook = count
+            await asyncio.sleep(60)
+            account.is_down = True
+            account.connections["chartmogul_default"] = AirflowNotFoundException("isn't defined")
+            await asyncio.sleep(600)
+            assert 10 <= lookups <= 70
+            assert caplog.text.count("is used as it was") == 1
+            account.is_down = False
+            account.connections["chartmogul_default"] = dataclasses.replace(account.settings)
+            await asyncio.sleep(120)
+            assert watcher.rounds[-1][1] == 100
+
+    run_in_virtual_time(test())
+
+
+def test_a_lookup_that_hangs_during_an_outage_is_not_joined_by_others_and_holds_up_no_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ages: list[float] = []
+    monkeypatch.setattr(metrics, "gauge", lambda name, _value, **_: ages.append(clock()) if name == "waits" else None)
+
+    async def test() -> None:
+        account, watcher = account_of(100), Recorder()
+        lookups = 0
+        with polled(account, watcher, 10):
+            await asyncio.sleep(60)
+
+            async def hang(_conn_id: str) -> Any:
+                nonlocal lookups
+                lookups += 1
+                await asyncio.sleep(10_000)
+
+            engine._engines[asyncio.get_running_loop()]._open_hook = hang
+            account.is_down = True
+            await asyncio.sleep(600)
+            assert lookups == 1
+            assert ages[-1] > clock() - 2
+
+    run_in_virtual_time(test())
+
+
+@virtual
+async def test_moving_items_to_other_times_leaves_nothing_behind_in_a_queue() -> None:
+    queue: DueQueue[str] = DueQueue()
+    for number in range(10_000):
+        queue.put("daily", 86_400 + number)
+        queue.put("hourly", 3_600)
+    assert len(queue._heap) < 200
+    assert (await queue.next(), await queue.next()) == (("hourly", 3_600), ("daily", 96_399))
+
+
+@virtual
+async def test_a_connection_that_is_left_and_joined_while_it_is_loaded_again_is_closed_in_the_end() -> None:
+    account = account_of(10)
+    with polled(account, Recorder([uuid_of(1)])):
+        await asyncio.sleep(10)
+        polling = engine._engines[asyncio.get_running_loop()]
+        open_hook = polling._open_hook
+
+        async def open_slowly(conn_id: str) -> Any:
+            await asyncio.sleep(5)
+            return await open_hook(conn_id)
+
+        polling._open_hook = open_slowly
+        (source,) = polling._sources.values()
+        loading = asyncio.ensure_future(polling.reload([source]))
+    polling._open_hook = open_hook
+    with polled(account, Recorder([uuid_of(1)])):
+        await loading
+    assert polling.is_idle
