@@ -12,7 +12,7 @@ import contextvars
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from asgiref.sync import sync_to_async
@@ -21,7 +21,7 @@ from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.list_scan import ListScan
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient, run_in_thread
 from airflow_provider_chartmogul._polling.single_looks import SECONDS_UNTIL_CONFIRMED, SingleLooks, Turns, grace_of
-from airflow_provider_chartmogul._polling.subscriber import Subscriber
+from airflow_provider_chartmogul._polling.subscription import Subscription
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulConfigurationError,
     ChartMogulError,
@@ -32,7 +32,8 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
-    from collections.abc import Set as AbstractSet
+
+    from airflow_provider_chartmogul._polling.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -75,77 +76,6 @@ async def open_hook(chartmogul_conn_id: str) -> ChartMogulHook:
     # thread back to that loop only then.
     await sync_to_async(lambda: hook.settings)()
     return hook
-
-
-class Subscription:
-    """A subscriber's place in the engine; a context manager."""
-
-    def __init__(self, engine: Engine, subscriber: Subscriber, chartmogul_conn_id: str, interval: float) -> None:
-        self.subscriber = subscriber
-        self.chartmogul_conn_id = chartmogul_conn_id
-        self.interval = interval
-        self.opportunity_uuids = None if subscriber.opportunity_uuids is None else set(subscriber.opportunity_uuids)
-        self.next_round_end = -math.inf
-        self._engine = engine
-        self._round_end: asyncio.Task[None] | None = None
-        self._has_reported = False
-
-    def __enter__(self) -> Self:
-        self._engine.join(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._engine.leave(self)
-        if self._round_end:
-            self._round_end.cancel()
-
-    @property
-    def has_rounds(self) -> bool:
-        """Whether it polls chosen opportunities, and handles the ends of rounds."""
-        handles = type(self.subscriber).on_round_end is not Subscriber.on_round_end
-        return handles and self.opportunity_uuids is not None
-
-    def discard(self, opportunity_uuid: str) -> None:
-        """Stop polling one of the subscriber's opportunities."""
-        if self.opportunity_uuids and opportunity_uuid in self.opportunity_uuids:
-            self.opportunity_uuids.discard(opportunity_uuid)
-            self._engine.discard(self, opportunity_uuid)
-
-    def tell(self, opportunity: dict[str, Any]) -> bool:
-        """Pass an opportunity on; return whether a task was woken."""
-        try:
-            return self.subscriber.on_opportunity(opportunity)
-        except Exception as defect:  # noqa: BLE001  # of one subscriber, which must not end the others
-            return self._report(defect)
-
-    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Pass an error on; return whether a task was woken."""
-        try:
-            return self.subscriber.on_error(error, opportunity_uuid)
-        except Exception as defect:  # noqa: BLE001  # likewise
-            return self._report(defect)
-
-    def end_round(self, listed: AbstractSet[str] | None, looks: SingleLooks) -> None:
-        """Let the subscriber end a round, unless it is still busy with the one before."""
-
-        async def end_round() -> None:
-            try:
-                missing = await self.subscriber.on_round_end(listed)
-            except Exception as defect:  # noqa: BLE001  # likewise
-                self._report(defect)
-            else:
-                if missing and listed is not None:
-                    looks.seek(self, [uuid for uuid in missing if uuid not in listed])
-
-        if self._round_end is None or self._round_end.done():
-            self._round_end = asyncio.create_task(end_round())
-
-    def _report(self, defect: Exception) -> bool:
-        if not self._has_reported:
-            self._has_reported = True
-            subject = f"{self.subscriber.name} on connection {self.chartmogul_conn_id}"
-            log.error("Unexpected error in %s; it is not reported again.", subject, exc_info=defect)
-        return False
 
 
 class _Account:

@@ -14,24 +14,23 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
+from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul._polling.single_looks import Turns
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
-    ChartMogulInvalidResponseError,
     ChartMogulNotFoundError,
 )
-from airflow_provider_chartmogul.hooks._paging import PAGE_SIZE, Page, parse_page
+from airflow_provider_chartmogul.hooks._paging import PAGE_SIZE
 from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from airflow_provider_chartmogul._polling.engine import Subscription
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
     from airflow_provider_chartmogul._polling.single_looks import SingleLooks
-    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+    from airflow_provider_chartmogul._polling.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -173,25 +172,18 @@ class ListScan:
     async def _read(self, segment: Segment, due: float) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            answer = await self._client.call(_page_request(segment.cursor), max_retries=0)
+            answer = await self._client.call(page_request(segment.cursor), max_retries=0)
             if not segment.is_known:
                 return
             entries, added = self.positions.apply(segment, answer.value, answer.sent, clock())
         except PositionError as error:
             self._on_misfit(segment, error)
         except ChartMogulError as error:
-            is_refused = isinstance(error, ChartMogulInvalidRequestError | ChartMogulNotFoundError)
-            previous = segment.previous
-            if is_refused and previous and previous.refusals <= self._client.hook.settings.max_retries:
-                self._drop(segment, error.summary)
-            elif segment.is_known:
-                self._on_failed(segment, error)
-            if isinstance(error, KEY_ERRORS):
-                await self._on_key_error()
+            await self._on_refused_or_failed(segment, error)
         except Exception as error:
             if not segment.failures:
                 log.exception("%s: unexpected error at a page of the list.", self._label())
-            self._on_failed(segment, _invalid(f"unexpected error: {error!r}"))
+            self._on_failed(segment, invalid_list(f"unexpected error: {error!r}"))
         else:
             if added:
                 self._read_next(added)
@@ -199,6 +191,16 @@ class ListScan:
                 self._report("malformed", "a page of the list has entries that are no opportunities; they are skipped.")
             self._schedule(segment, due, entries)
             await self._deliver(segment, entries, answer.sent)
+
+    async def _on_refused_or_failed(self, segment: Segment, error: ChartMogulError) -> None:
+        is_refused = isinstance(error, ChartMogulInvalidRequestError | ChartMogulNotFoundError)
+        previous = segment.previous
+        if is_refused and previous and previous.refusals <= self._client.hook.settings.max_retries:
+            self._drop(segment, error.summary)
+        elif segment.is_known:
+            self._on_failed(segment, error)
+        if isinstance(error, KEY_ERRORS):
+            await self._on_key_error()
 
     def _read_next(self, segment: Segment) -> None:
         if self._is_more_needed():
@@ -272,7 +274,7 @@ class ListScan:
 
     def _on_misfit(self, segment: Segment, error: PositionError) -> None:
         if not self.positions.is_ordered:
-            self._on_failed(segment, _invalid(f"the list does not end: {error}"))
+            self._on_failed(segment, invalid_list(f"the list does not end: {error}"))
         elif segment.cursor is None or not segment.is_read:
             self._read_in_sequence(str(error))
         else:
@@ -374,7 +376,7 @@ class ListScan:
         cursor = None
         try:
             while True:
-                page = (await self._client.call(_page_request(cursor))).value
+                page = (await self._client.call(page_request(cursor))).value
                 uuids = (entry.get("uuid") for entry in page.entries if isinstance(entry, dict))
                 unknown.update(uuid for uuid in uuids if isinstance(uuid, str) and uuid not in self.positions.owners)
                 cursor = page.cursor
@@ -391,12 +393,3 @@ class ListScan:
                     return
         except ChartMogulError as error:
             log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
-
-
-def _invalid(message: str) -> ChartMogulInvalidResponseError:
-    return ChartMogulInvalidResponseError(message, method="GET", path="/v1/opportunities")
-
-
-def _page_request(cursor: str | None) -> Callable[[ChartMogulHook], Page]:
-    params = {"per_page": PAGE_SIZE, **({"cursor": cursor} if cursor else {})}
-    return lambda hook: parse_page(hook.request("GET", "opportunities", params=params), "opportunities")

@@ -20,8 +20,8 @@ from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from airflow_provider_chartmogul._polling.engine import Subscription
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
+    from airflow_provider_chartmogul._polling.subscription import Subscription
 
 log = logging.getLogger(__name__)
 

@@ -160,8 +160,12 @@ class OpportunityFieldTrigger(BaseTrigger):
         baselines = self.baseline_values or {}
         progress = ProgressLog(self.log.info)
         waiter = Waiter(pending, condition.read)
-        polling = {"chartmogul_conn_id": self.chartmogul_conn_id, "interval": self.poll_interval}
-        with subscribe(waiter, **polling, was_found=not self.starts_wait) as subscription:
+        with subscribe(
+            waiter,
+            chartmogul_conn_id=self.chartmogul_conn_id,
+            interval=self.poll_interval,
+            was_found=not self.starts_wait,
+        ) as subscription:
             while pending:
                 event = await waiter.next_event()
                 uuid, opportunity = event.opportunity_uuid, event.opportunity

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
     from collections.abc import Set as AbstractSet
 
+    from airflow_provider_chartmogul._polling.subscription import Subscription
+
 HANG = 30.0
 
 
@@ -76,7 +78,7 @@ def account_of(count: int, **settings: Any) -> VirtualAccount:
 
 def polled(
     account: VirtualAccount, recorder: Recorder, interval: float = 60, conn_id: str = "chartmogul_default"
-) -> engine.Subscription:
+) -> Subscription:
     if asyncio.get_running_loop() not in engine._engines:
         account.poll()
     return engine.subscribe(recorder, chartmogul_conn_id=conn_id, interval=interval)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ async def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else()
         await asyncio.sleep(1_000)
     looks = [sent for sent, what in account.log if what == uuid_of(2_999) and sent > begin]
     assert len(looks) >= 95
-    assert max(later - earlier for earlier, later in zip(looks, looks[1:], strict=False)) < 15
+    assert max(later - earlier for earlier, later in itertools.pairwise(looks)) < 15
     assert other.errors == []
     assert {uuid for _, _, uuid in hanging.errors} == account.hanging == set(hanging.opportunity_uuids or ())
 
@@ -95,7 +96,7 @@ async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() ->
     account, watcher = account_of(1_000), Recorder()
     defects = [LookupError("a defect")]
 
-    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+    def fault(_endpoint: str, _query: dict[str, Any]) -> None:
         if defects:
             raise defects.pop()
 

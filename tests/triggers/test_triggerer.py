@@ -78,11 +78,13 @@ def test_a_hundred_waits_of_one_triggerer_share_their_requests(
     assert len(sandbox.requests) <= 3
 
 
-def test_a_missing_connection_ends_the_wait_with_an_error_that_names_it(
+def test_a_connection_that_nobody_ever_found_ends_the_wait_with_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, won: str
 ) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CHARTMOGUL_NOWHERE", raising=False)
-    report = triggerer(monkeypatch).run(trigger_for(won, chartmogul_conn_id="chartmogul_nowhere"), connections={})
+    # Without starts_wait, a worker found the connection, and the lookup alone fails.
+    wait = trigger_for(won, chartmogul_conn_id="chartmogul_nowhere", starts_wait=True)
+    report = triggerer(monkeypatch).run(wait, connections={})
     assert report.failures == {}
     ((event,),) = report.events.values()
     assert "chartmogul_nowhere" in event.payload["error"]

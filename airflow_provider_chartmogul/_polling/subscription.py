@@ -1,0 +1,89 @@
+"""The place of a wait or watcher in the polling engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_chartmogul._polling.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from airflow_provider_chartmogul._polling.engine import Engine
+    from airflow_provider_chartmogul._polling.single_looks import SingleLooks
+
+log = logging.getLogger(__name__)
+
+
+class Subscription:
+    """A subscriber's place in the engine; a context manager."""
+
+    def __init__(self, engine: Engine, subscriber: Subscriber, chartmogul_conn_id: str, interval: float) -> None:
+        self.subscriber = subscriber
+        self.chartmogul_conn_id = chartmogul_conn_id
+        self.interval = interval
+        self.opportunity_uuids = None if subscriber.opportunity_uuids is None else set(subscriber.opportunity_uuids)
+        self.next_round_end = -math.inf
+        self._engine = engine
+        self._round_end: asyncio.Task[None] | None = None
+        self._has_reported = False
+
+    def __enter__(self) -> Self:
+        self._engine.join(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.leave(self)
+        if self._round_end:
+            self._round_end.cancel()
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether it polls chosen opportunities, and handles the ends of rounds."""
+        handles = type(self.subscriber).on_round_end is not Subscriber.on_round_end
+        return handles and self.opportunity_uuids is not None
+
+    def discard(self, opportunity_uuid: str) -> None:
+        """Stop polling one of the subscriber's opportunities."""
+        if self.opportunity_uuids and opportunity_uuid in self.opportunity_uuids:
+            self.opportunity_uuids.discard(opportunity_uuid)
+            self._engine.discard(self, opportunity_uuid)
+
+    def tell(self, opportunity: dict[str, Any]) -> bool:
+        """Pass an opportunity on; return whether a task was woken."""
+        try:
+            return self.subscriber.on_opportunity(opportunity)
+        except Exception as defect:  # noqa: BLE001  # of one subscriber, which must not end the others
+            return self._report(defect)
+
+    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+        """Pass an error on; return whether a task was woken."""
+        try:
+            return self.subscriber.on_error(error, opportunity_uuid)
+        except Exception as defect:  # noqa: BLE001  # likewise
+            return self._report(defect)
+
+    def end_round(self, listed: AbstractSet[str] | None, looks: SingleLooks) -> None:
+        """Let the subscriber end a round, unless it is still busy with the one before."""
+
+        async def end_round() -> None:
+            try:
+                missing = await self.subscriber.on_round_end(listed)
+            except Exception as defect:  # noqa: BLE001  # likewise
+                self._report(defect)
+            else:
+                if missing and listed is not None:
+                    looks.seek(self, [uuid for uuid in missing if uuid not in listed])
+
+        if self._round_end is None or self._round_end.done():
+            self._round_end = asyncio.create_task(end_round())
+
+    def _report(self, defect: Exception) -> bool:
+        if not self._has_reported:
+            self._has_reported = True
+            subject = f"{self.subscriber.name} on connection {self.chartmogul_conn_id}"
+            log.error("Unexpected error in %s; it is not reported again.", subject, exc_info=defect)
+        return False
