@@ -10,8 +10,6 @@ import pytest
 from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_provider_chartmogul.sandbox import Sandbox
     from scripts.local_airflow import LocalAirflow
 
@@ -49,14 +47,6 @@ def saved(airflow: LocalAirflow, name: str = "chartmogul_opportunities_won") -> 
 def is_saved_as_won(airflow: LocalAirflow, uuid: str) -> bool:
     hexadecimal = uuid.replace("-", "")
     return any(hexadecimal in value.get("opportunities", value).get('["won"]', "") for value in saved(airflow))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _pause_afterwards(airflow: LocalAirflow) -> Iterator[None]:
-    yield
-    # The test of waits, which comes later, wins hundreds of opportunities.
-    for dag_id in (DAG_ID, STAGES_DAG_ID):
-        airflow.api("PATCH", f"dags/{dag_id}", {"is_paused": True})
 
 
 @pytest.fixture
