@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from airflow.triggers import base
@@ -46,3 +47,11 @@ async def success_with(result: Any, ti: Any) -> TaskSuccessEvent:
         map_index=ti.map_index,
     )
     return TaskSuccessEvent()
+
+
+def retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> list[dict[str, Any]]:
+    """Return the JSON of many opportunities, in the order given."""
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+
+    with closing(ChartMogulHook(chartmogul_conn_id)) as hook:
+        return hook.retrieve_opportunities(uuids) if uuids else []

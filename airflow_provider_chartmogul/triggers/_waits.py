@@ -15,7 +15,7 @@ from airflow_provider_chartmogul.opportunity._values import (
     check_opportunity_uuid,
     check_opportunity_uuids,
 )
-from airflow_provider_chartmogul.triggers._results import WaitEnd, success_with
+from airflow_provider_chartmogul.triggers._results import WaitEnd, retrieve_opportunities, success_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -217,22 +217,14 @@ class OpportunityFieldTrigger(BaseTrigger):
         (opportunity,) = met.values()
         return {"opportunity": opportunity, **({} if baseline is NOTSET else {"baseline_value": baseline})}
 
-    def _retrieve(self, uuids: list[str]) -> list[dict[str, Any]]:
-        from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-
-        hook = ChartMogulHook(self.chartmogul_conn_id)
-        try:
-            return hook.retrieve_opportunities(uuids) if uuids else []
-        finally:
-            hook.close()
-
     async def _success(self, uuids: list[str], met: dict[str, Any]) -> TriggerEvent:
         from asgiref.sync import sync_to_async
 
         if self._is_single:
             (result,) = met.values()
         else:
-            result = await sync_to_async(self._retrieve)([uuid for uuid in uuids if uuid in met])
+            found = [uuid for uuid in uuids if uuid in met]
+            result = await sync_to_async(retrieve_opportunities)(self.chartmogul_conn_id, found)
         return await success_with(result, self.task_instance)
 
 
