@@ -134,7 +134,7 @@ def _measure(name: str, side: str, case: Case, latency: tuple[float, float]) -> 
                 account,
                 uuids[:: len(uuids) // changes][:changes],
                 settle=5 + 1.2 * case.interval + first_look,
-                pause=case.interval / 5,
+                pause=min(case.interval / 5, 3.0),
                 limit=3 * case.interval + first_look,
             )
 
