@@ -100,7 +100,7 @@ class ListPositions:
             added = self._insert(segment, page.cursor, own)
         if segment.next is None:
             self.is_complete = True
-        # What another segment delivered after this page was requested is newer.
+        # Entries that another segment delivered after this page was requested are newer.
         fresh = [
             entry
             for entry in own

@@ -1,4 +1,4 @@
-"""The engine in virtual time when faults meet: who is blamed, who goes on, and what is asked for how often."""
+"""The engine in virtual time when faults meet: blame, progress, and the number of requests."""
 
 from __future__ import annotations
 
