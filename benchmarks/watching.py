@@ -96,7 +96,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
                             candidates[:: len(candidates) // changes][:changes],
                             settle=5 + 1.5 * scan + interval,
                             pause=interval / 4,
-                            limit=2 * scan + 5 * interval,
+                            limit=2 * scan + 5 * interval + 15,  # the last event of several is held back for 10 s
                         )
             rows += [[name, side, *noticed.cells] for side, noticed in sides.items()]
             rows.append([name, "limit", "", f"{limit:.1f} s to read the list", *[""] * 4])
