@@ -12,7 +12,8 @@ from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastC
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 
 INTERVAL = 10.0
-RETRIES: dict[str, Any] = {"retries": 5, "retry_delay": timedelta(seconds=5)}
+# Enough for a minute in which each try fails immediately, since the connection cannot be looked up.
+RETRIES: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=5)}
 
 OPPORTUNITY = {
     "customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7",
