@@ -29,7 +29,7 @@ from airflow_provider_chartmogul.opportunity._requests import (
     may_match_request,
     read_mapping,
 )
-from airflow_provider_chartmogul.opportunity._values import parse_moment
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -109,12 +109,12 @@ class _Attempt:
 
     def is_preceded_by(self, opportunity: Mapping[str, Any]) -> bool:
         """Return whether an opportunity existed before the attempt."""
-        created = parse_moment(opportunity.get("created_at"))
+        created = parse_iso8601(opportunity.get("created_at"))
         return opportunity.get("uuid") in self.known or (created is not None and created < self.not_before)
 
     def trusts(self, opportunity: Mapping[str, Any]) -> bool:
         """Return whether an opportunity that equals the request must be this attempt's."""
-        created = parse_moment(opportunity.get("created_at"))
+        created = parse_iso8601(opportunity.get("created_at"))
         return created is not None and self.trusted_from <= created <= self.trusted_until
 
 

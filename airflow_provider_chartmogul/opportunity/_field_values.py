@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
-from airflow_provider_chartmogul.opportunity._values import to_iso_date, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601, to_iso_date, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,15 +158,13 @@ def _normalize_integer(value: object, parameter: str) -> int:
 
 
 def _normalize_datetime(value: object, parameter: str) -> str:
+    moment = parse_iso8601(value.isoformat() if isinstance(value, datetime.datetime) else value)
     try:
-        moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        moment = None
-    if not isinstance(moment, datetime.datetime):
-        raise ValueError(f"{parameter}: expected a datetime or an ISO 8601 string, not {truncated_repr(value)}.")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if moment is not None:
+            return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except OverflowError:  # in UTC it is before the year 1, or after 9999
+        pass
+    raise ValueError(f"{parameter}: expected a datetime or an ISO 8601 string, not {truncated_repr(value)}.")
 
 
 def _normalize_attribute(value: object, parameter: str) -> Any:

@@ -90,20 +90,23 @@ def to_iso_date(value: object, parameter: str) -> str:
     :param parameter: the name of the parameter, for the error message
     :raises ValueError: if it is none of these
     """
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{parameter}: {truncated_repr(value)} is not a date; write it as YYYY-MM-DD.") from None
-    if isinstance(value, datetime.datetime):
-        value = value.date()
-    if not isinstance(value, datetime.date):
+    date = parse_iso8601(value) if isinstance(value, str) else value
+    if isinstance(date, datetime.datetime):
+        date = date.date()
+    if date is None and value is not None:
+        raise ValueError(f"{parameter}: {truncated_repr(value)} is not a date; write it as YYYY-MM-DD.")
+    if not isinstance(date, datetime.date):
         raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {truncated_repr(value)}.")
-    return value.isoformat()
+    return date.isoformat()
 
 
-def parse_moment(value: object) -> datetime.datetime | None:
-    """Parse an ISO 8601 time, in UTC unless it has an offset; return None if it is not one."""
+def parse_iso8601(value: object) -> datetime.datetime | None:
+    """
+    Parse an ISO 8601 date or time.
+
+    :param value: any value of a JSON object
+    :return: the time with its offset, UTC if it has none; midnight of a date; None if the value is neither
+    """
     try:
         moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pendulum
 
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory, OpportunityType
-from airflow_provider_chartmogul.opportunity._values import truncated_repr
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,25 +85,15 @@ def _known_or_as_is(enum: type[_Enum], value: Any) -> _Enum | str | None:
 
 
 def _read_date(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:
-    moment = _parse(payload, name)
-    return moment.date() if isinstance(moment, pendulum.DateTime) else moment
+    moment = _read_datetime(payload, name)
+    return None if moment is None else moment.date()
 
 
 def _read_datetime(payload: Mapping[str, Any], name: str) -> pendulum.DateTime | None:
-    moment = _parse(payload, name)
-    if moment is None or isinstance(moment, pendulum.DateTime):
-        return moment
-    return pendulum.datetime(moment.year, moment.month, moment.day)
-
-
-def _parse(payload: Mapping[str, Any], name: str) -> pendulum.Date | None:
     value = payload.get(name)
     if value is None:
         return None
-    try:
-        moment = pendulum.parse(value, exact=True)
-    except (TypeError, ValueError):
-        moment = None
-    if not isinstance(moment, pendulum.Date):
+    moment = parse_iso8601(value)
+    if moment is None:
         raise ValueError(f"{name} of opportunity {payload['uuid']} is not ISO 8601: {truncated_repr(value)}.")
-    return moment
+    return pendulum.instance(moment)

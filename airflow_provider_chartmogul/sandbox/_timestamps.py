@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -47,15 +49,8 @@ def parse(text: object) -> int | None:
     :param text: any value; without an offset it is read as UTC
     :return: microseconds since 1970, or None if it is not ISO 8601
     """
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+    moment = parse_iso8601(text)
+    return None if moment is None else (moment - _EPOCH) // datetime.timedelta(microseconds=1)
 
 
 def parse_date(text: str) -> str | None:
@@ -65,10 +60,8 @@ def parse_date(text: str) -> str | None:
     :param text: any text
     :return: the date as ``YYYY-MM-DD``, or None if it is not ISO 8601
     """
-    try:
-        return datetime.datetime.fromisoformat(text).date().isoformat()
-    except ValueError:
-        return None
+    moment = parse_iso8601(text)
+    return None if moment is None else moment.date().isoformat()
 
 
 def time_based_uuid(moment: int, random: Random) -> str:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601
 from airflow_provider_chartmogul.transfers._rows import split_row
 
 if TYPE_CHECKING:
@@ -196,17 +197,14 @@ def _read_date(part: Part) -> datetime.date:
 
 
 def _read_moment(part: Part) -> datetime.datetime:
-    moment = _parse(part, "a moment")
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return _parse(part, "a moment")
 
 
 def _parse(part: Part, kind: str) -> datetime.datetime:
-    try:
-        text = _read_text(part)
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"is not {kind} in ISO 8601") from None
-    if _NANOSECONDS.search(text):
+    moment = parse_iso8601(part.value)
+    if moment is None:
+        raise ValueError(f"is not {kind} in ISO 8601")
+    if _NANOSECONDS.search(part.value):
         raise ValueError("is more precise than a microsecond")
     return moment
 

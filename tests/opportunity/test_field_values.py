@@ -123,6 +123,8 @@ def test_a_value_is_written_as_the_api_writes_it(field: str, written: Any, as_th
         ("created_at", "soon"),
         ("created_at", DAY),
         ("created_at", 5),
+        ("created_at", "0001-01-01T00:00:00+05:00"),  # in UTC before the year 1
+        ("updated_at", "9999-12-31T23:00:00-05:00"),
         ("pipeline", True),
         ("pipeline", 1.5),
         ("pipeline", ["New Business"]),
@@ -179,6 +181,7 @@ def test_no_value_at_all_is_refused(values: Any) -> None:
         ("estimated_close_date", "2024-04-21", "2024-04-21", True),
         ("estimated_close_date", "2024-04-21T00:00:00Z", "2024-04-21", True),
         ("created_at", "2024-04-21T10:00:00Z", "2024-04-21T10:00:00.000Z", True),
+        ("created_at", "0001-01-01T00:00:00+05:00", "2024-04-21T10:00:00.000Z", False),
         ("owner", None, None, True),
         ("owner", "None", None, False),
         ("pipeline", "won", "Won", False),

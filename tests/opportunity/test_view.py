@@ -141,7 +141,7 @@ def test_what_is_no_opportunity_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["estimated_close_date", "created_at", "updated_at"])
-@pytest.mark.parametrize("value", ["soon", "", 20240421, True, ["2024-04-21"], "10:30:00", "P1D", "2024-13-45"])
+@pytest.mark.parametrize("value", ["soon", "now", "", 20240421, True, ["2024-04-21"], "10:30:00", "P1D", "2024-13-45"])
 def test_a_date_that_is_none_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} of opportunity {UUID} is not ISO 8601"):
         Opportunity.from_json(payload(**{name: value}))
@@ -154,6 +154,14 @@ def test_dates_and_times_are_read_from_each_other() -> None:
     assert opportunity.estimated_close_date == pendulum.date(2024, 4, 21)
     assert type(opportunity.estimated_close_date) is pendulum.Date
     assert opportunity.created_at == pendulum.datetime(2024, 3, 20)
+
+
+def test_a_time_keeps_its_offset_and_is_in_utc_without_one() -> None:
+    opportunity = Opportunity.from_json(
+        payload(created_at="2024-03-20T09:55:50.156-04:30", updated_at="2024-03-20 09:55")
+    )
+    assert str(opportunity.created_at) == "2024-03-20 09:55:50.156000-04:30"
+    assert str(opportunity.updated_at) == "2024-03-20 09:55:00+00:00"
 
 
 _JSON = st.recursive(
