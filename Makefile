@@ -10,11 +10,11 @@ PORT := 8080
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
-# Only errors: a few hundred names of packages tell nobody anything.
+# Quiet: hundreds of package names would hide an error.
 PIP_INSTALL := $(BIN)/python -m pip --quiet --quiet install --constraint $(CONSTRAINTS)
 CHECKED := $(wildcard airflow_provider_chartmogul benchmarks example_dags scripts tests)
 
-# The caller's own Airflow and Python settings have no say in ours.
+# The caller's settings of Airflow and Python must not reach the tests.
 unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
 
 .PHONY: help demo test test-matrix bench e2e e2e-of e2e-celery e2e-clients e2e-lineage e2e-lineage-of e2e-browser e2e-browser-of lint mutate format airflow docs dist clean
@@ -29,7 +29,7 @@ demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
 	@$(BIN)/python -m scripts.airflow_with_sandbox --port $(PORT)
 
-# Four at once on any machine: what the tests do most is wait.
+# Four processes on any machine, since the tests wait more than they compute.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 $(ARGS)
 
@@ -45,11 +45,11 @@ e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of i
 e2e-of: $(VENV)/.test
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery in one night
+e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery
 	@scripts/ensure_installed postgresql redis-server
 	$(BIN)/python -m pytest tests/e2e_celery $(ARGS)
 
-# With its own environment: the provider for OpenLineage listens to all that runs beside it.
+# In an environment of its own: the OpenLineage provider listens to every task of an Airflow that has it.
 e2e-lineage: ## export with OpenLineage listening, on Airflow 2.11 and 3.3, and read its events
 	@for version in 2.11.2 3.3.2; do \
 		$(MAKE) --no-print-directory e2e-lineage-of AIRFLOW=$$version VENV=.venv-lineage-$$version || exit; done
@@ -63,14 +63,14 @@ e2e-clients: $(VENV)/.test ## try the sandbox with ChartMogul's own Node client,
 	@npm install --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --loglevel=error
 	NODE_PATH=$(CURDIR)/$(VENV)/node/node_modules $(BIN)/python -m pytest tests/e2e_clients $(ARGS)
 
-bench: $(VENV)/.benchmark ## compare with what one would use instead; 15 minutes, alone on the machine (ARGS=--smoke)
+bench: $(VENV)/.benchmark ## compare with the alternatives; about 75 minutes, alone on the machine (ARGS=--smoke)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# One question at a time: bench-parse, bench-retrieve, bench-export, bench-waiting, bench-watching, bench-airflow-cost.
+# One benchmark: bench-parse, bench-retrieve, bench-export, bench-waiting, bench-watching, bench-airflow-cost.
 bench-%: $(VENV)/.benchmark
 	$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
-e2e-browser: ## look at the web page with a browser: the form of 2.11, 3.1 and 3.3, and a run (ARGS=--save-screenshots)
+e2e-browser: ## test the web page in a browser: the form of 2.11, 3.1 and 3.3, and a run (ARGS=--save-screenshots)
 	@scripts/ensure_installed chromium
 	@for version in 2.11.2 3.1.8 3.3.2; do $(MAKE) --no-print-directory e2e-browser-of AIRFLOW=$$version || exit; done
 
@@ -89,21 +89,21 @@ mutate: $(VENV)/.mutation ## list changes of the code that no test notices (ARGS
 	$(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 
-format: $(VENV)/.lint ## format the code and fix what can be fixed
+format: $(VENV)/.lint ## format the code and apply the automatic fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.docs ## build the documentation pages and the reference into build/docs
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 
-dist: $(VENV)/.release ## build and check what gets published
+dist: $(VENV)/.release ## build and check the archives to publish
 	$(BIN)/python -m scripts.build_dist --constraint $(CONSTRAINTS)
 
-clean: ## remove everything that make has made
+clean: ## remove the files that make created
 	rm -rf .venv .venv-* .nox .airflow build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each of these files stands for packages that are installed; a change of what they depend on makes a new environment.
+# Each of these files marks an installed group of packages; a change of pyproject.toml or the constraints installs again.
 $(VENV)/.base: pyproject.toml $(CONSTRAINTS)
 	@scripts/create_venv $(VENV) $(PYTHON)
 	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV); this takes a minute ..."

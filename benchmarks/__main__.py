@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.harness.report import Answer
+    from benchmarks.harness.report import Report
 
 RESULTS = REPOSITORY / "benchmarks/RESULTS.md"
 BEGIN = "<!-- benchmarks: written by `make bench` -->"
@@ -31,32 +31,32 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="only show that all of them work; write nothing")
     is_smoke = parser.parse_args().smoke
     started_at = time.monotonic()
-    answers = [question.answer(is_smoke) for question in QUESTIONS]
-    text = results(answers, (time.monotonic() - started_at) / 60)
+    reports = [question.measure(is_smoke) for question in QUESTIONS]
+    text = results(reports, (time.monotonic() - started_at) / 60)
     if is_smoke:
         print(text)
     else:
         RESULTS.write_text(text)
-        write_block(REPOSITORY / "README.md", BEGIN, END, short_table(answers))
+        write_block(REPOSITORY / "README.md", BEGIN, END, short_table(reports))
         progress(f"written: {RESULTS}, and the table in the README")
     return 0
 
 
-def results(answers: Sequence[Answer], minutes: float) -> str:
+def results(reports: Sequence[Report], minutes: float) -> str:
     """
     Return all findings as Markdown.
 
-    :param answers: those of :data:`QUESTIONS`
+    :param reports: those of :data:`QUESTIONS`
     :param minutes: the time that they took
     """
-    sections = [section(q.COMMAND, q.__doc__, found) for q, found in zip(QUESTIONS, answers, strict=True)]
+    sections = [section(q.COMMAND, q.__doc__, found) for q, found in zip(QUESTIONS, reports, strict=True)]
     head = f"# Results\n\nWritten by `make bench` in {minutes:.0f} minutes, on {environment()}."
-    return "\n\n".join([head, "Figures side by side come from the same run.", short_table(answers), *sections]) + "\n"
+    return "\n\n".join([head, "Figures side by side come from the same run.", short_table(reports), *sections]) + "\n"
 
 
-def short_table(answers: Sequence[Answer]) -> str:
+def short_table(reports: Sequence[Report]) -> str:
     """Return the table of the README."""
-    return readme_table([row for answer in answers for row in answer.readme])
+    return readme_table([row for report in reports for row in report.readme])
 
 
 if __name__ == "__main__":

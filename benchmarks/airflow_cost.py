@@ -21,7 +21,7 @@ import psutil
 import requests
 
 from airflow_provider_chartmogul.sandbox import Sandbox
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 from scripts.local_airflow import LocalAirflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ class Cost:
     requests: int
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Run the DAGs."""
     progress("Airflow's own cost: starting Airflow ...")
     with (
@@ -109,7 +109,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
             )
         )
     header = ["mode", "CPU per opportunity", "processes started per opportunity", "requests per opportunity"]
-    return Answer(title="Airflow's own cost", body=table(header, rows), remarks=REMARKS, readme=readme)
+    return Report(title="Airflow's own cost", body=table(header, rows), remarks=REMARKS, readme=readme)
 
 
 class _Measurement:
@@ -129,10 +129,10 @@ class _Measurement:
         self._sandbox.clear_requests()
         before, workers, start = self._cpu(), self._workers(), time.monotonic()
         run = self._airflow.api("POST", f"dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"]
-        looked_at: dict[str, float] = {}
+        polled_at: dict[str, float] = {}
 
         def has_ended() -> bool:
-            self._win(looked_at, by_list=mode.is_read_from_list)
+            self._win(polled_at, by_list=mode.is_read_from_list)
             state = self._airflow.api("GET", f"dags/{dag_id}/dagRuns/{run}")["state"]
             if state == "failed":
                 raise RuntimeError(f"{dag_id} failed.")
@@ -142,7 +142,7 @@ class _Measurement:
         cpu = self._cpu() - before - self._idle * (time.monotonic() - start)
         return Cost(cpu, self._workers() - workers, len(self._sandbox.requests))
 
-    def _win(self, looked_at: dict[str, float], *, by_list: bool) -> None:
+    def _win(self, polled_at: dict[str, float], *, by_list: bool) -> None:
         """
         Win the opportunities that were first polled long enough ago.
 
@@ -152,8 +152,8 @@ class _Measurement:
         for request in self._sandbox.requests:
             uuid = request.path.removeprefix("/v1/opportunities").removeprefix("/")
             for seen in [uuid] if uuid else everything:
-                looked_at.setdefault(seen, request.at)
-        for uuid, moment in looked_at.items():
+                polled_at.setdefault(seen, request.at)
+        for uuid, moment in polled_at.items():
             if time.monotonic() - moment >= SECONDS_UNTIL_WON:
                 self._sandbox.set_opportunity(uuid, forecast_category="won")
 
@@ -188,4 +188,4 @@ class _Measurement:
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

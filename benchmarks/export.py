@@ -28,7 +28,7 @@ from benchmarks.harness.account import (
     latency_name,
 )
 from benchmarks.harness.processes import in_new_process
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
 
 COMMAND = "make bench-export"
@@ -91,7 +91,7 @@ def official(url: str, path: Path) -> None:
 EXPORTS = {OURS: ours, BARE: bare, OFFICIAL: official}
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Export with every client at every latency."""
     number, rounds = (1_000, 1) if is_smoke else (ROWS, 3)
     rows, readme = [], []
@@ -126,7 +126,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
                     f"{ratio(seconds[OURS], seconds[BARE]):.2f}",
                 )
             ]
-    return Answer(
+    return Report(
         title=f"Export of {number:,} rows",
         body=table(["latency", "client", "time, median", "of the bare loop's", "memory added"], rows),
         remarks=REMARKS,
@@ -147,4 +147,4 @@ def cost(client: str, url: str, path: Path) -> Cost:
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.harness.processes import own_airflow_home
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
 
 COMMAND = "make bench-parse"
@@ -57,7 +57,7 @@ class Import(NamedTuple):
     modules: int
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Import each provider in turn."""
     progress("imports ...")
     own_airflow_home()
@@ -71,7 +71,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
         [name, milliseconds[name], f"{found[0].modules}", "" if name == OURS else share[name]]
         for name, found in imports.items()
     ]
-    return Answer(
+    return Report(
         title="Import in a DAG file",
         body=table(["provider", "import, median", "modules", "this provider's import, of that"], rows),
         remarks=REMARKS,
@@ -92,4 +92,4 @@ def _import(modules: list[str]) -> Import:
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

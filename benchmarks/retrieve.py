@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.harness.account import API_KEY, LATENCIES, REQUESTS_PER_SECOND, Account, latency_name
 from benchmarks.harness.processes import in_new_process
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 from benchmarks.harness.rounds import interleaved, ratio
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def many_aiohttp(url: str, uuids: list[str]) -> list[dict[str, Any]]:
 MANY_CLIENTS = {OURS: many_ours, AIOHTTP: many_aiohttp, BARE: many_bare}
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Retrieve with every client at every latency."""
     one_rows, many_rows, readme = [], [], []
     number = 20 if is_smoke else MANY
@@ -156,7 +156,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
             ]
     one_header = ["latency", "client", "first in a process", "of the bare one's", "later", "of the bare one's"]
     many_header = ["latency", "client", f"{MANY} retrieves", "of aiohttp's"]
-    return Answer(
+    return Report(
         title="Retrieves",
         body=f"{table(one_header, one_rows)}\n\n{table(many_header, many_rows)}",
         remarks=REMARKS,
@@ -219,4 +219,4 @@ def _environment(account: Account) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

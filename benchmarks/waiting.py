@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.harness.account import API_KEY, LATENCIES, PAGE_SIZE, REQUESTS_PER_SECOND, Account, latency_name
 from benchmarks.harness.observer import HEADER, Job, Noticed, Observer
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,7 +73,7 @@ async def retrieve_each(job: Job) -> AsyncIterator[str]:
     connector = aiohttp.TCPConnector(limit=20)
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(API_KEY, ""), connector=connector) as session:
 
-        async def look(uuid: str, waiting: set[str]) -> None:
+        async def poll_one(uuid: str, waiting: set[str]) -> None:
             async with session.get(f"{job.url}/v1/opportunities/{uuid}") as response:
                 if response.status == 200 and (await response.json())["forecast_category"] == "won":
                     waiting.discard(uuid)
@@ -86,7 +86,7 @@ async def retrieve_each(job: Job) -> AsyncIterator[str]:
                 begin = loop.time()
                 async with asyncio.TaskGroup() as group:
                     for uuid in list(waiting):
-                        group.create_task(look(uuid, waiting))
+                        group.create_task(poll_one(uuid, waiting))
                         await asyncio.sleep(1 / 38)
                 await asyncio.sleep(max(0.0, begin + job.interval - loop.time()))
 
@@ -95,7 +95,7 @@ async def retrieve_each(job: Job) -> AsyncIterator[str]:
             yield await ended.get()
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Let each side wait in each case."""
     rows = []
     readme = []
@@ -114,7 +114,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
                 f"{mine.median / other.median:.2f}",
             )
         )
-    return Answer(
+    return Report(
         title="Deferred waits",
         body=table(["waits", "", *HEADER], rows),
         remarks=REMARKS,
@@ -129,15 +129,15 @@ def _measure(name: str, side: str, case: Case, latency: tuple[float, float]) -> 
         uuids = account.uuids[:: case.account // case.waits][: case.waits]
         job = Job(account.url, account.connection_json, uuids, case.interval)
         with Observer(ours if side == OURS else retrieve_each, job) as observer:
-            first_look = case.waits / REQUESTS_PER_SECOND if side == AIOHTTP else 10 * case.limit
+            first_poll = case.waits / REQUESTS_PER_SECOND if side == AIOHTTP else 10 * case.limit
             return observer.measure(
                 account,
                 uuids[:: len(uuids) // changes][:changes],
-                settle=5 + 1.2 * case.interval + first_look,
+                settle=5 + 1.2 * case.interval + first_poll,
                 pause=min(case.interval / 5, 3.0),
-                limit=3 * case.interval + first_look,
+                limit=3 * case.interval + first_poll,
             )
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

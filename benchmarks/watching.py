@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness.account import API_KEY, LATENCIES, PAGE_SIZE, REQUESTS_PER_SECOND, Account, latency_name
 from benchmarks.harness.observer import HEADER, Job, Noticed, Observer
-from benchmarks.harness.report import Answer, Row, main, progress, table
+from benchmarks.harness.report import Report, Row, main, progress, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,7 +74,7 @@ async def list_and_compare(job: Job) -> AsyncIterator[str]:
         await asyncio.sleep(max(0.0, begin + job.interval - loop.time()))
 
 
-def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
+def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
     """Let each side watch, where most opportunities are closed and where all are open."""
     size, changes, interval = (1_000, 3, 1.0) if is_smoke else (OPPORTUNITIES, CHANGES, INTERVAL)
     mostly_closed = {*range(min(NEWEST_OPEN, size // 5)), *range(0, size, size // SCATTERED_OPEN)}
@@ -113,7 +113,7 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
                         f"{mine.median / other.median:.2f}",
                     )
                 )
-    return Answer(
+    return Report(
         title="Watching an account",
         body=table(["account", "", *HEADER], rows),
         remarks=REMARKS,
@@ -122,4 +122,4 @@ def answer(is_smoke: bool) -> Answer:  # noqa: FBT001  # the command line's
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND, __doc__, answer))
+    sys.exit(main(COMMAND, __doc__, measure))

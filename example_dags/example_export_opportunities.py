@@ -1,11 +1,11 @@
 """
-Land all opportunities in object storage, every night.
+Export all opportunities to object storage, every night.
 
-`export_opportunities` writes one JSON object a line, in ChartMogul's own words, into a folder with the date on which it
-ran. That is not the run's date: ChartMogul only knows the present, so a run that is cleared next week, or a backfill,
-writes a new snapshot and leaves the old ones alone. `tell` shows the result of such a task.
+`export_opportunities` writes each opportunity as a line of JSON, as ChartMogul sends it, into a folder with the date on
+which the task ran. That is not the run's date: ChartMogul has the present state only, so a run that is cleared next
+week, or a backfill, writes a new snapshot and leaves the old ones unchanged. `report` shows a use of the task's result.
 
-The folder is a parameter of the DAG: a local one as it stands; in S3 it would be `s3://aws_default@bucket/chartmogul`,
+The folder is a parameter of the DAG: a local one by default; in S3, for example, `s3://aws_default@bucket/chartmogul`,
 where `aws_default` is an Airflow connection.
 """
 
@@ -37,10 +37,10 @@ def example_export_opportunities() -> None:
     )
 
     @task
-    def tell(exported: dict[str, Any]) -> str:
+    def report(exported: dict[str, Any]) -> str:
         return f"{exported['rows']} opportunities in {exported['path']}"
 
-    tell(export_opportunities.output)
+    report(export_opportunities.output)
 
 
 example_export_opportunities()

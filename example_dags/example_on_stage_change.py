@@ -1,11 +1,11 @@
 """
 Start a run when opportunities change their stage.
 
-The watcher of the asset `chartmogul_stage_changes` polls the opportunities of the pipeline `New Business` once in five
-minutes. Each one that changes its stage, and each new one, is an asset event with the previous and the current stage,
+The watcher of the asset `chartmogul_stage_changes` polls the opportunities of the pipeline `New Business` every five
+minutes. Each change of a stage, and each new opportunity, is an asset event with the previous and the current stage,
 which starts this DAG. Airflow may put several events into one run, so `describe` reads them all.
 
-The events hold all that is needed here, so nothing is retrieved. `updated_at` tells a repeated event from a new one.
+The events hold both stages, so the DAG retrieves nothing. `updated_at` distinguishes a repeated event from a new one.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import requests
 
 from benchmarks.__main__ import BEGIN, END, REPOSITORY, short_table
 from benchmarks.harness.account import Account
-from benchmarks.harness.report import Answer, Row, table
+from benchmarks.harness.report import Report, Row, table
 from benchmarks.harness.rounds import interleaved, ratio
 from scripts.readme_block import write_block
 
@@ -72,13 +72,13 @@ def test_the_account_refuses_the_41st_request_of_a_second() -> None:
     assert (usage.refused, usage.most_in_a_second) == (1, 40)
 
 
-def test_the_short_table_has_the_rows_of_each_answer() -> None:
-    answers = [
-        Answer(title="", body="", remarks="", readme=[Row("import", "8 ms", "160 ms (HTTP)", "0.05")]),
-        Answer(title="", body="", remarks=""),
-        Answer(title="", body="", remarks="", readme=[Row("export", "1 s", "2 s", "0.5")]),
+def test_the_short_table_has_the_rows_of_each_report() -> None:
+    reports = [
+        Report(title="", body="", remarks="", readme=[Row("import", "8 ms", "160 ms (HTTP)", "0.05")]),
+        Report(title="", body="", remarks=""),
+        Report(title="", body="", remarks="", readme=[Row("export", "1 s", "2 s", "0.5")]),
     ]
-    assert short_table(answers).splitlines()[-2:] == [
+    assert short_table(reports).splitlines()[-2:] == [
         "| import | 8 ms | 160 ms (HTTP) | 0.05 |",
         "| export | 1 s | 2 s | 0.5 |",
     ]

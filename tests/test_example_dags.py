@@ -150,7 +150,7 @@ def test_export_opportunities(sandbox: Sandbox, tmp_path: Path) -> None:
     assert folder.name in (f"dt={in_days(0)}", f"dt={in_days(-1)}")  # before midnight
     path = folder / "opportunities.jsonl.gz"
     assert [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] == sandbox.opportunities
-    assert run.start("tell").result == f"3 opportunities in {result['path']}"
+    assert run.start("report").result == f"3 opportunities in {result['path']}"
     assert result["path"] == f"file://{path}"
 
 

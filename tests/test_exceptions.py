@@ -208,7 +208,7 @@ def test_the_blamed_parameter_is_short_clean_and_on_one_line() -> None:
         ),
     ],
 )
-def test_the_advice_for_a_404_is_about_what_was_asked_for(path: str, body: Any, advice: str) -> None:
+def test_the_advice_for_a_404_is_about_the_requested_object(path: str, body: Any, advice: str) -> None:
     error = error_from_response("GET", path, 404, body if isinstance(body, str) else json.dumps(body))
     assert error.advice == advice
     assert str(error).endswith(f". {advice}")

@@ -53,7 +53,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> No
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
-def test_the_wheel_tells_airflow_where_the_provider_info_is(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_the_entry_point_of_the_provider_info(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
     points = configparser.ConfigParser()
     points.read_string(wheel.read(name).decode())

@@ -122,7 +122,7 @@ def test_a_failing_call_leaks_no_secret(case: Case, use: Any, sandbox: Sandbox, 
 
 
 @pytest.mark.parametrize("case", EVERYTHING_WRONG, ids=lambda case: case.name)
-def test_an_owner_that_was_asked_for_is_in_no_error(case: Case, sandbox: Sandbox, logs: Logs) -> None:
+def test_a_requested_owner_is_in_no_error(case: Case, sandbox: Sandbox, logs: Logs) -> None:
     if case.name == "JSON that is not an object":
         sandbox.inject_fault(Fault("body", body=json.dumps({"entries": OWNER, "key": KEY}), times=None))
     case.begin(sandbox)

@@ -33,22 +33,22 @@ class Page:
     cursor: str | None
 
 
-def parse_page(answer: Any, endpoint: str, pages_before: int | None = None) -> Page:
+def parse_page(payload: Any, endpoint: str, pages_before: int | None = None) -> Page:
     """
     Parse a response as a page of a list.
 
     The entries are ``entries``, or on older endpoints the list named like the endpoint. Paging fields are beside it
     or in an object such as ``meta``: ``has_more`` and ``cursor``, or ``total_pages`` and ``current_page``.
 
-    :param answer: the response's JSON
+    :param payload: the response's JSON
     :param endpoint: path below ``/v1``
     :param pages_before: number of pages of this list that were read before; None: unknown
     :raises ChartMogulInvalidResponseError: if it is not a page, or if another page follows without a cursor
     """
-    if not isinstance(answer, dict):
+    if not isinstance(payload, dict):
         raise _error("expected a page of a list", endpoint)
-    facts = _Facts(answer, endpoint)
-    entries = _entries(answer, endpoint, is_paged=facts.is_paged)
+    facts = _Facts(payload, endpoint)
+    entries = _entries(payload, endpoint, is_paged=facts.is_paged)
     return Page(entries, facts.next_cursor(pages_before))
 
 

@@ -91,18 +91,18 @@ def error_from_response(
     )
 
 
-def check_opportunity(answer: Any, method: str, uuid: str | None = None) -> dict[str, Any]:
+def check_opportunity(payload: Any, method: str, uuid: str | None = None) -> dict[str, Any]:
     """
     Return the JSON of a response if it is an opportunity.
 
-    :param answer: the JSON
+    :param payload: the JSON
     :param method: HTTP method of the request
     :param uuid: the expected opportunity; None: any
     :raises ChartMogulInvalidResponseError: if it is not
     """
-    is_opportunity = isinstance(answer, dict) and bool(answer.get("uuid"))
-    if is_opportunity and uuid in (None, answer["uuid"]):
-        return answer  # type: ignore[no-any-return]  # a dict
+    is_opportunity = isinstance(payload, dict) and bool(payload.get("uuid"))
+    if is_opportunity and uuid in (None, payload["uuid"]):
+        return payload  # type: ignore[no-any-return]  # a dict
     path = f"/v1/opportunities/{uuid}" if uuid else "/v1/opportunities"
     if is_opportunity:
         message = f"expected opportunity {uuid}, got another"

@@ -104,8 +104,8 @@ class _Retrieval:
     def _retrieve_singly(self) -> None:
         while uuid := self._next():
             try:
-                answer = self._request("GET", f"opportunities/{uuid}")
-                self._found[uuid] = check_opportunity(answer, "GET", uuid)
+                payload = self._request("GET", f"opportunities/{uuid}")
+                self._found[uuid] = check_opportunity(payload, "GET", uuid)
             except ChartMogulNotFoundError:
                 if uuid not in self._found:
                     self._missing.add(uuid)

@@ -258,8 +258,8 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
         uuid = check_opportunity_uuid(opportunity_uuid)
-        answer = self.request("PATCH", f"opportunities/{uuid}", json=update_body(changes))
-        return check_opportunity(answer, "PATCH", uuid)
+        payload = self.request("PATCH", f"opportunities/{uuid}", json=update_body(changes))
+        return check_opportunity(payload, "PATCH", uuid)
 
     def delete_opportunity(self, opportunity_uuid: str | UUID) -> None:
         """

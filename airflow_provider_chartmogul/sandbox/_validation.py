@@ -87,7 +87,7 @@ def _validated(fields: Fields, account: Account, *, pipeline: Any) -> Fields:
 
 
 def _malformed_custom(name: str) -> ApiError:
-    # ChartMogul answered 500 with an empty body to one user; the message is the sandbox's own.
+    # ChartMogul returned 500 with an empty body to one user; the message is the sandbox's own.
     return ApiError(500, f'Parameter "{name}" must be an array of {{"key": ..., "value": ...}}', name)
 
 

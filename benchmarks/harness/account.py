@@ -25,7 +25,7 @@ PAGE_SIZE = 200
 REQUESTS_PER_SECOND = 40
 MAX_CONNECTIONS = 20
 LATENCIES = ((0.0, 0.0), (0.05, 0.05), (0.3, 0.1))
-"""Seconds until a list page and until a single opportunity is answered: next door, near, and as users have it."""
+"""Seconds until a list page and until a single opportunity arrive: next door, near, and as users have it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Account:
 
     :param opportunities: number of opportunities, newest first in :attr:`uuids`
     :param open_numbers: positions of those that are open; the others are lost; None: all are open
-    :param latency: seconds until a list page and until a single opportunity is answered
+    :param latency: seconds until a list page and until a single opportunity arrive
     :param limited: whether ChartMogul's limits are enforced
     """
 
@@ -94,13 +94,13 @@ class Account:
 
     def win(self, uuid: str) -> float:
         """Move an opportunity to won; return when, by this machine's monotonic clock."""
-        return cast("float", self._ask("win", uuid))
+        return cast("float", self._call("win", uuid))
 
     def usage(self) -> Usage:
         """Return the requests since the last call."""
-        return cast("Usage", self._ask("usage", None))
+        return cast("Usage", self._call("usage", None))
 
-    def _ask(self, question: str, argument: Any) -> Any:
+    def _call(self, question: str, argument: Any) -> Any:
         self._pipe.send((question, argument))
         return self._pipe.recv()
 
@@ -139,7 +139,7 @@ class _Data:
         self.statuses, self.most_in_a_second, self.counted_since = Counter(), 0, now
         return usage
 
-    def answer(self, target: str) -> tuple[int, bytes, bool]:
+    def respond(self, target: str) -> tuple[int, bytes, bool]:
         """Return status and body, and whether it is a page of the list."""
         now = time.monotonic()
         while self.starts and self.starts[0] <= now - 1:
@@ -186,7 +186,7 @@ class _Answering(asyncio.Protocol):
         self._received += data
         while b"\r\n\r\n" in self._received:
             head, _, self._received = self._received.partition(b"\r\n\r\n")
-            status, body, is_page = self._data.answer(head.split(b" ", 2)[1].decode())
+            status, body, is_page = self._data.respond(head.split(b" ", 2)[1].decode())
             head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
                 status,
                 len(body),

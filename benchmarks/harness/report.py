@@ -1,4 +1,4 @@
-"""The form of a benchmark's answer, and the command line of one benchmark."""
+"""The form of a benchmark's report, and the command line of one benchmark."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Report:
     """
     The findings of a benchmark.
 
@@ -72,28 +72,28 @@ def environment() -> str:
 
 
 def progress(text: str) -> None:
-    """Print a line to stderr; the answer goes to stdout."""
+    """Print a line to stderr; the report goes to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
-def main(command: str, description: str | None, answer: Callable[[bool], Answer]) -> int:
+def main(command: str, description: str | None, measure: Callable[[bool], Report]) -> int:
     """
-    Run one benchmark and print its answer.
+    Run one benchmark and print its report.
 
     :param command: the command to repeat it
     :param description: for ``--help``
-    :param answer: the benchmark; its argument is whether to do no more than show that it works
+    :param measure: the benchmark; its argument is whether to do no more than show that it works
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="only show that it works; the figures mean nothing")
-    found = answer(parser.parse_args().smoke)
+    found = measure(parser.parse_args().smoke)
     print(f"{environment()}\n\n{section(command, description, found)}\n\n{readme_table(found.readme)}")
     return 0
 
 
-def section(command: str, description: str | None, answer: Answer) -> str:
+def section(command: str, description: str | None, report: Report) -> str:
     """Return the section of RESULTS.md for one benchmark."""
-    parts = [f"## {answer.title}", (description or "").strip(), f"`{command}`", answer.body, answer.remarks]
+    parts = [f"## {report.title}", (description or "").strip(), f"`{command}`", report.body, report.remarks]
     return "\n\n".join(parts)
 
 

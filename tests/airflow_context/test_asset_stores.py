@@ -11,7 +11,9 @@ from tests.support.airflow_versions import HAS_TASK_STATE_STORE
 
 
 @pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="Airflow has asset state stores from 3.3 on")
-def test_this_airflow_keeps_the_assets_of_a_trigger_where_we_look_for_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_this_airflow_keeps_the_assets_of_a_trigger_where_the_package_reads_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     from airflow.sdk import Asset
     from airflow.sdk.definitions.asset import AssetUriRef
     from airflow.sdk.execution_time.context import AssetStateStoreAccessor, AssetStateStoreAccessors

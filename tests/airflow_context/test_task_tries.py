@@ -126,8 +126,8 @@ def test_a_cleared_task_is_no_retry_until_it_is_retried() -> None:
 
     one = run_of(build)
     for _ in range(2):
-        answers = [str(one.start("observe").error) for _ in range(2)]
-        assert answers == ["False", "True"]
+        results = [str(one.start("observe").error) for _ in range(2)]
+        assert results == ["False", "True"]
         one.clear("observe")
 
 

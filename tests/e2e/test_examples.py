@@ -59,14 +59,14 @@ def test_export_opportunities(runs: Runs, sandbox: Sandbox, tmp_path: Path) -> N
     assert [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()] == sandbox.opportunities
     exported = runs.xcom(dag_id, run_id, "export_opportunities")
     assert (exported["path"], exported["rows"]) == (f"file://{path}", len(sandbox.opportunities))
-    assert runs.xcom(dag_id, run_id, "tell") == f"{exported['rows']} opportunities in {exported['path']}"
+    assert runs.xcom(dag_id, run_id, "report") == f"{exported['rows']} opportunities in {exported['path']}"
 
 
 def test_create_opportunity_from_lead(runs: Runs, sandbox: Sandbox) -> None:
     dag_id = "example_create_opportunity_from_lead"
     known = {opportunity["uuid"] for opportunity in sandbox.opportunities}
-    lost_answer = Fault(kind="reset", method="POST", after_acting=True, times=1)
-    sandbox.inject_fault(lost_answer)
+    lost_response = Fault(kind="reset", method="POST", after_acting=True, times=1)
+    sandbox.inject_fault(lost_response)
     run_id = finished_run(runs, dag_id, sales_rep="ada@example.com", seats=14)
     created = [opportunity for opportunity in sandbox.opportunities if opportunity["uuid"] not in known]
     assert sorted(opportunity["amount_in_cents"] for opportunity in created) == [35_000, 62_500]

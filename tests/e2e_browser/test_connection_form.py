@@ -43,7 +43,7 @@ def section(form: Locator, name: str) -> Locator:
     return form
 
 
-def test_it_asks_for_an_api_key_and_nothing_that_chartmogul_has_no_use_for(form: Locator) -> None:
+def test_it_has_a_field_for_the_api_key_and_nothing_that_chartmogul_has_no_use_for(form: Locator) -> None:
     section(form, "Standard Fields")
     expect(form.get_by_label("API key")).to_have_attribute("placeholder", "made by a user with a CRM seat")
     expect(form.get_by_label("API key")).to_have_attribute("type", "password")

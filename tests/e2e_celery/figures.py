@@ -64,8 +64,8 @@ def figures(night: Night) -> Iterator[tuple[str, str]]:
     yield "responses to another client", responses
     yield "creations by number of tries", _tries(night.creations)
     created = sum(len(night.created_for(lead)) for lead in night.leads)
-    asked = sum(len(night.requests_to_create(lead)) for lead in night.leads)
-    yield "opportunities created / wanted / requests to create", f"{created} / {len(night.leads)} / {asked}"
+    requested = sum(len(night.requests_to_create(lead)) for lead in night.leads)
+    yield "opportunities created / wanted / requests to create", f"{created} / {len(night.leads)} / {requested}"
     events = Counter(event["opportunity_uuid"] for event in night.events)
     yield (
         "changes watched / delivered / delivered again",
@@ -96,7 +96,7 @@ def what_failed(home: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(logs.glob("*.log")):
         errors = [line for line in _lines_of(file) if "[error " in line or "[critical " in line]
         yield file, "\n".join([*errors[-ERRORS_OF_A_COMPONENT:], "...", *_lines_of(file)[-LINES_OF_A_COMPONENT:]])
-    failed = [file for file in sorted(logs.glob("dag_id=*/**/*.log")) if _tells_of_an_error(file)]
+    failed = [file for file in sorted(logs.glob("dag_id=*/**/*.log")) if _reports_an_error(file)]
     for file in failed[:TASKS_SHOWN]:
         yield file, "\n".join(_lines_of(file)[-LINES_OF_A_TASK:])
 
@@ -105,7 +105,7 @@ def _lines_of(file: Path) -> list[str]:
     return file.read_text(errors="replace").splitlines()
 
 
-def _tells_of_an_error(file: Path) -> bool:
+def _reports_an_error(file: Path) -> bool:
     return any(_level(line) in ("error", "critical") for line in _lines_of(file))
 
 

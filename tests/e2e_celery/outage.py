@@ -163,7 +163,7 @@ class _Story:
 
     def kill_a_worker(self) -> None:
         # All waits are in the triggerers. If a worker resumed one during the kill, the wait would be retried.
-        self._answer_creations_late()
+        self._delay_responses_to_creations()
         leads = self._create(4)
         (lead, *_) = self._until(lambda: [one for one in leads if self._is_being_created(one)], "one is being created")
         self._change(wins=1)
@@ -289,14 +289,14 @@ class _Story:
             self.night.changed_at[uuid] = time.time()
             self.night.won[uuid] = self._chapter
 
-    def _answer_creations_late(self) -> None:
+    def _delay_responses_to_creations(self) -> None:
         self._sandbox.clear_faults()
         self._sandbox.inject_fault(
             Fault("slow", method="POST", seconds=SECONDS_OF_A_CREATION, after_acting=True, times=None)
         )
 
     def _begin_creations(self) -> None:
-        self._answer_creations_late()
+        self._delay_responses_to_creations()
         leads = self._create(2)
         self._until(lambda: any(self._is_being_created(lead) for lead in leads), "one is being created")
 

@@ -47,7 +47,7 @@ def test_a_clean_creation_sends_two_requests(key: IdempotencyKey | None, sandbox
 
 @pytest.mark.parametrize("has_acted", [False, True])
 @pytest.mark.parametrize("fault", LOST_RESPONSES)
-def test_a_second_look_waits_after_each_kind_of_lost_response(
+def test_a_second_search_waits_after_each_kind_of_lost_response(
     fault: str,
     has_acted: bool,  # noqa: FBT001
     sandbox: Sandbox,
@@ -60,7 +60,7 @@ def test_a_second_look_waits_after_each_kind_of_lost_response(
 
 
 @pytest.mark.parametrize(("timeout", "retry_after", "wait"), [(30, None, 30), (45, 50, 50), (90, None, 60), (1, 5, 10)])
-def test_the_second_look_waits_for_the_timeout_or_retry_after_but_no_longer_than_a_minute(
+def test_the_second_search_waits_for_the_timeout_or_retry_after_but_no_longer_than_a_minute(
     *, timeout: int, retry_after: int | None, wait: float, sandbox: Sandbox, connect: Connect
 ) -> None:
     connect(extra={"max_retries": 2, "timeout": timeout})
@@ -77,7 +77,7 @@ def test_it_is_found_when_the_list_lags(sandbox: Sandbox) -> None:
     assert posts(sandbox) == 1
 
 
-def test_what_others_create_does_not_end_the_search_before_the_second_look(
+def test_what_others_create_does_not_end_the_search_before_the_second_search(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = {**NEW, "pipeline_stage": "Negotiation"}
@@ -153,7 +153,7 @@ def test_a_duplicate_is_recognised_although_chartmogul_rewrites_it(
         {"custom": {"source": "product", "seats": 3, "by a rule": True}},
     ],
 )
-def test_one_that_chartmogul_may_have_rewritten_is_named_after_the_second_look(
+def test_one_that_chartmogul_may_have_rewritten_is_named_after_the_second_search(
     rewritten: dict[str, Any], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lose_and(lambda: sandbox.add_opportunity(**{**NEW, **rewritten}), sandbox, monkeypatch, acted=False)

@@ -94,7 +94,7 @@ def test_two_with_the_key_are_named(sandbox: Sandbox) -> None:
     assert posts(sandbox) == 0
 
 
-def test_the_key_is_looked_for_before_the_first_request(sandbox: Sandbox, logs: Logs) -> None:
+def test_the_key_is_searched_for_before_the_first_request(sandbox: Sandbox, logs: Logs) -> None:
     # Airflow deletes the tries with a run; another run can have the same name.
     existing = sandbox.add_opportunity(**with_key(), created_at=ago(days=300))
     for _ in range(3):

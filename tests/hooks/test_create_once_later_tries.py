@@ -55,7 +55,7 @@ def test_a_note_precedes_the_first_request(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("has_acted", [False, True])
-def test_a_killed_try_is_looked_for_by_what_it_sent(
+def test_a_killed_try_is_searched_for_by_what_it_sent(
     has_acted: bool,  # noqa: FBT001
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -78,7 +78,7 @@ def test_a_killed_try_is_looked_for_by_what_it_sent(
         (Fault("status", status=429, retry_after=61, method="POST"), ChartMogulRateLimitError),
     ],
 )
-def test_after_a_definite_refusal_there_is_nothing_to_look_for(
+def test_after_a_definite_refusal_there_is_nothing_to_search_for(
     fault: Fault, error: type[ChartMogulError], sandbox: Sandbox
 ) -> None:
     store = Store()
@@ -93,7 +93,7 @@ def test_after_a_definite_refusal_there_is_nothing_to_look_for(
     assert sleep.seconds == []
 
 
-def test_a_refusal_of_a_retry_leaves_the_lost_request_to_look_for(sandbox: Sandbox) -> None:
+def test_a_refusal_of_a_retry_leaves_the_lost_request_to_search_for(sandbox: Sandbox) -> None:
     store = Store()
     sandbox.inject_fault(LOST)
     sandbox.inject_fault(Fault("status", status=401, method="POST"))
@@ -103,7 +103,7 @@ def test_a_refusal_of_a_retry_leaves_the_lost_request_to_look_for(sandbox: Sandb
     assert create(store=store, tries=tries()) == late
 
 
-def test_a_try_that_sent_nothing_leaves_nothing_to_look_for(sandbox: Sandbox) -> None:
+def test_a_try_that_sent_nothing_leaves_nothing_to_search_for(sandbox: Sandbox) -> None:
     store = Store()
     sandbox.inject_fault(Fault("reset", method="GET", times=3))
     with pytest.raises(ChartMogulUnreachableError):
@@ -205,7 +205,7 @@ def test_an_equal_one_from_before_the_run_was_cleared_is_named(sandbox: Sandbox)
     assert_named(raised.value, created_in(sandbox))
 
 
-def test_a_try_without_a_note_looks_twice(sandbox: Sandbox) -> None:
+def test_a_try_without_a_note_searches_twice(sandbox: Sandbox) -> None:
     sleep = Sleep(lambda: sandbox.add_opportunity(**NEW))
     assert create(tries=tries(hours=1), sleep=sleep) == created_in(sandbox)[0]
     assert len(sleep.seconds) == 1

@@ -29,7 +29,7 @@ def test_every_row_comes_once_in_order(rows: int, requests: int, monkeypatch: py
         assert all(request.query["per_page"] == "200" for request in sandbox.requests)
 
 
-def test_nothing_is_asked_for_before_it_is_needed(sandbox: Sandbox) -> None:
+def test_nothing_is_requested_before_it_is_needed(sandbox: Sandbox) -> None:
     rows = ChartMogulHook().paginate("opportunities", {"per_page": 2})
     assert sandbox.requests == []
     first, second = next(rows), next(rows)
@@ -213,7 +213,7 @@ def test_a_page_number_in_a_query_is_refused_with_the_reason(sandbox: Sandbox) -
 
 
 @pytest.mark.parametrize("endpoint", ["data_sources", "metrics/mrr", "metrics/customer-count"])
-def test_a_list_that_does_not_page_is_not_asked_for_pages(endpoint: str, sandbox: Sandbox) -> None:
+def test_a_list_that_does_not_page_is_requested_once(endpoint: str, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("body", body='{"entries":[{"date":"2026-01-31"}],"summary":{}}'))
     query = {"start-date": "2026-01-01"}
     assert list(ChartMogulHook().paginate(endpoint, query)) == [{"date": "2026-01-31"}]
@@ -228,7 +228,7 @@ def test_of_pages_that_are_parsed_alone_nothing_is_known_of_those_before() -> No
         parse_page({"entries": entries, "total_pages": 2}, "opportunities")
 
 
-def test_a_page_that_could_not_be_had_can_be_asked_for_again(sandbox: Sandbox, connect: Connect) -> None:
+def test_a_page_that_could_not_be_had_can_be_requested_again(sandbox: Sandbox, connect: Connect) -> None:
     connect(extra={"max_retries": 0})
     pages = ChartMogulHook().pages("opportunities", {"per_page": 2})
     first = next(pages)

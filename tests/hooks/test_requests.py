@@ -122,11 +122,11 @@ def test_parameters_are_encoded_and_none_is_left_out(hook: ChartMogulHook, sandb
 
 def test_a_body_is_sent_as_json(hook: ChartMogulHook, sandbox: Sandbox) -> None:
     changes = {"pipeline_stage": "Negotiation", "custom": [{"key": "from", "value": "Köln"}]}
-    answer = hook.request("PATCH", f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}", json=changes)
+    payload = hook.request("PATCH", f"opportunities/{EXAMPLE_OPPORTUNITY_UUID}", json=changes)
     assert sandbox.requests[0].body == changes
     assert sandbox.requests[0].headers["content-type"] == "application/json"
-    assert answer == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
-    assert answer["custom"] == {"from": "Köln"}
+    assert payload == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
+    assert payload["custom"] == {"from": "Köln"}
 
 
 @pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}, {"a": {1, 2}}])
@@ -150,8 +150,8 @@ def test_any_json_is_returned_and_nothing_is_none(
 def test_numbers_and_text_arrive_as_they_were_sent(hook: ChartMogulHook, sandbox: Sandbox) -> None:
     text = '{"uuid":"x","big":123456789012345678901234567890,"float":0.1,"text":"Köln 🎉 \\u0000","null":null}'
     sandbox.inject_fault(Fault("body", body=text))
-    answer = hook.request("GET", "anything")
-    assert json.dumps(answer, ensure_ascii=False, separators=(",", ":")) == text
+    payload = hook.request("GET", "anything")
+    assert json.dumps(payload, ensure_ascii=False, separators=(",", ":")) == text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_numbers_and_text_arrive_as_they_were_sent(hook: ChartMogulHook, sandbox
         "data_sources/ds_1/customers/ext.id:5/subscriptions",
     ],
 )
-def test_any_plain_path_may_be_asked_for(endpoint: str, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+def test_any_plain_path_may_be_requested(endpoint: str, hook: ChartMogulHook, sandbox: Sandbox) -> None:
     with pytest.raises(ChartMogulNotFoundError, match=re.escape(f"GET /v1/{endpoint}: HTTP 404: 404 Not Found.")):
         hook.request("GET", endpoint)
     assert sandbox.requests[0].path == f"/v1/{endpoint}"
@@ -202,7 +202,7 @@ def test_any_plain_path_may_be_asked_for(endpoint: str, hook: ChartMogulHook, sa
         "…",
     ],
 )
-def test_an_endpoint_that_is_no_plain_path_is_never_asked_for(
+def test_an_endpoint_that_is_no_plain_path_is_never_requested(
     endpoint: str, hook: ChartMogulHook, sandbox: Sandbox
 ) -> None:
     with pytest.raises(ValueError, match="endpoint: expected a path below /v1"):
@@ -233,7 +233,7 @@ def test_a_uuid_may_be_an_object_or_have_white_space_around_it(
 
 
 @pytest.mark.parametrize("not_uuid", NOT_UUIDS)
-def test_a_path_that_is_not_a_uuid_is_never_asked_for(not_uuid: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
+def test_a_path_that_is_not_a_uuid_is_never_requested(not_uuid: Any, hook: ChartMogulHook, sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match="opportunity_uuid: expected one like"):
         hook.retrieve_opportunity(not_uuid)
     assert sandbox.requests == []
@@ -324,13 +324,13 @@ def test_a_host_with_a_path_of_its_own_is_kept(connect: Connect, sandbox: Sandbo
     assert sandbox.requests[0].path == "/gateway/v1/ping"
 
 
-def test_the_connection_is_looked_up_when_the_first_request_is_sent(connect: Connect) -> None:
+def test_the_connection_is_loaded_when_the_first_request_is_sent(connect: Connect) -> None:
     hook = ChartMogulHook("other")
     connect("other")
     assert hook.request("GET", "ping") == {"data": "pong!"}
 
 
-def test_another_opportunity_than_the_one_asked_for_is_not_returned(hook: ChartMogulHook, sandbox: Sandbox) -> None:
+def test_another_opportunity_than_the_one_requested_is_not_returned(hook: ChartMogulHook, sandbox: Sandbox) -> None:
     other = sandbox.opportunities[1]
     sandbox.inject_fault(Fault("body", body=json.dumps(other)))
     with pytest.raises(ChartMogulInvalidResponseError, match=f"expected opportunity {EXAMPLE_OPPORTUNITY_UUID}"):

@@ -100,7 +100,7 @@ def test_a_post_is_sent_once_where_the_server_may_have_acted(
     assert waits == []
 
 
-def test_a_post_whose_answer_got_lost_does_not_create_twice(sandbox: Sandbox) -> None:
+def test_a_post_whose_response_was_lost_does_not_create_twice(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("reset", after_acting=True))
     before = len(sandbox.opportunities)
     with pytest.raises(ChartMogulUnreachableError):

@@ -91,7 +91,7 @@ def test_all_that_are_missing_are_named(count: int, account: Sandbox) -> None:
     assert all(one not in str(failure.value) for one in wanted)
 
 
-def test_one_that_the_list_lacks_is_looked_for_singly(account: Sandbox) -> None:
+def test_one_that_the_list_lacks_is_retrieved_individually(account: Sandbox) -> None:
     wanted = uuids(account)[:50]
     account.inject_fault(Fault("body", body='{"entries":[{"uuid":5},{}],"has_more":false}', path=LISTED))
     assert ChartMogulHook().retrieve_opportunities(wanted) == [account.opportunity(one) for one in wanted]

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from tests.conftest import Connect
 
 
-def answer(conn_id: str = "chartmogul_default") -> tuple[bool, str]:
-    works, words = ChartMogulHook(conn_id).test_connection()
+def result(conn_id: str = "chartmogul_default") -> tuple[bool, str]:
+    works, message = ChartMogulHook(conn_id).test_connection()
     assert isinstance(works, bool)
-    assert isinstance(words, str)
-    return works, words
+    assert isinstance(message, str)
+    return works, message
 
 
 def test_a_good_connection_names_the_account(sandbox: Sandbox) -> None:
-    assert answer() == (
+    assert result() == (
         True,
         "Connected to ChartMogul account 'ChartMogul Sandbox'; its opportunities are accessible.",
     )
@@ -30,24 +30,24 @@ def test_a_good_connection_names_the_account(sandbox: Sandbox) -> None:
 
 def test_a_read_only_key_is_good(sandbox: Sandbox, connect: Connect) -> None:
     connect(password=sandbox.read_only_api_key)
-    assert answer()[0]
+    assert result()[0]
 
 
-def test_a_rejected_key_is_told_with_the_fix(connect: Connect) -> None:
+def test_a_rejected_key_is_reported_with_the_fix(connect: Connect) -> None:
     connect(password="rejected-key")
-    works, words = answer()
+    works, message = result()
     assert not works
-    assert words.startswith("GET /v1/ping: HTTP 401: No valid API key provided. Check the API key in the password")
-    assert "rejected-key" not in words
+    assert message.startswith("GET /v1/ping: HTTP 401: No valid API key provided. Check the API key in the password")
+    assert "rejected-key" not in message
 
 
-def test_a_key_without_crm_seat_is_told_from_a_rejected_one(sandbox: Sandbox, connect: Connect) -> None:
+def test_a_key_without_crm_seat_is_distinguished_from_a_rejected_one(sandbox: Sandbox, connect: Connect) -> None:
     connect(password=sandbox.seatless_api_key)
-    works, words = answer()
+    works, message = result()
     assert not works
-    assert words.startswith("The API key of ChartMogul account 'ChartMogul Sandbox' works, but: ")
-    assert "CRM seat" in words
-    assert sandbox.seatless_api_key not in words
+    assert message.startswith("The API key of ChartMogul account 'ChartMogul Sandbox' works, but: ")
+    assert "CRM seat" in message
+    assert sandbox.seatless_api_key not in message
 
 
 @pytest.mark.parametrize(
@@ -62,33 +62,33 @@ def test_a_key_without_crm_seat_is_told_from_a_rejected_one(sandbox: Sandbox, co
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.body}",
 )
-def test_a_host_that_is_not_chartmogul_is_told_as_such(fault: Fault, sandbox: Sandbox) -> None:
+def test_a_host_that_is_not_chartmogul_is_reported_as_such(fault: Fault, sandbox: Sandbox) -> None:
     sandbox.inject_fault(fault)
     expected = f"{sandbox.url} does not respond like ChartMogul's API. Check the connection's host."
-    assert answer() == (False, expected)
+    assert result() == (False, expected)
 
 
 def test_a_host_without_a_server_is_named(sandbox: Sandbox) -> None:
     sandbox.stop()
-    works, words = answer()
+    works, message = result()
     assert not works
-    assert words.startswith(f"GET /v1/ping: no response from {sandbox.url}: Connection refused. Check the host")
+    assert message.startswith(f"GET /v1/ping: no response from {sandbox.url}: Connection refused. Check the host")
 
 
 def test_a_host_that_is_too_busy_is_not_waited_for(sandbox: Sandbox, connect: Connect, waits: list[float]) -> None:
     connect(extra={"max_retries": 9})
     sandbox.inject_fault(Fault("status", status=503, times=None))
-    works, words = answer()
+    works, message = result()
     assert not works
-    assert "HTTP 503" in words
+    assert "HTTP 503" in message
     assert len(sandbox.requests) == 1
     assert waits == []
 
 
 def test_an_unknown_connection_is_named(sandbox: Sandbox) -> None:
-    works, words = answer("nowhere")
+    works, message = result("nowhere")
     assert not works
-    assert "nowhere" in words
+    assert "nowhere" in message
     assert sandbox.requests == []
 
 
@@ -103,16 +103,16 @@ def test_an_unknown_connection_is_named(sandbox: Sandbox) -> None:
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], expected: str, sandbox: Sandbox, connect: Connect) -> None:
     connect(**fields)
-    works, words = answer()
+    works, message = result()
     assert not works
-    assert words.startswith(f"Airflow connection 'chartmogul_default', {expected}")
+    assert message.startswith(f"Airflow connection 'chartmogul_default', {expected}")
     assert sandbox.requests == []
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "{}", '{"name":null}', '{"name":5}'])
 def test_an_account_without_a_name_does_no_harm(body: str, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("body", path="/v1/account", body=body))
-    assert answer()[0]
+    assert result()[0]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_it_never_raises(fault: Fault, path: str, sandbox: Sandbox, connect: Con
     connect(extra={"timeout": 0.1})
     only_there = Fault(fault.kind, fault.status, body=fault.body, path=path, times=None)
     sandbox.inject_fault(only_there)
-    works, words = answer()
-    assert words
+    works, message = result()
+    assert message
     assert works is (fault.kind == "body" and path != "/v1/ping")

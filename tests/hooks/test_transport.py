@@ -224,7 +224,7 @@ def test_a_response_of_the_largest_size_is_read(hook: Callable[..., ChartMogulHo
         (b'{"a":1}', b""),
     ],
 )
-def test_what_is_encoded_as_asked_for_is_read(
+def test_what_is_encoded_as_requested_is_read(
     content: bytes, encoding: bytes, hook: Callable[..., ChartMogulHook]
 ) -> None:
     with RawServer(lambda _: body(content, b"content-encoding: " + encoding)) as server:
@@ -365,7 +365,7 @@ def test_a_server_that_hangs_up_without_a_word_is_said_so(hook: Callable[..., Ch
             hook(f"http://{server.address}").request("GET", "ping")
 
 
-def test_https_to_this_machine_trusts_the_authority_that_requests_is_told_of_and_uses_no_proxy(
+def test_https_to_this_machine_trusts_the_authority_given_to_requests_and_uses_no_proxy(
     hook: Callable[..., ChartMogulHook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):

@@ -92,7 +92,7 @@ def test_update_sends_null(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("waits")
-def test_update_is_sent_again_after_a_lost_answer(sandbox: Sandbox) -> None:
+def test_update_is_sent_again_after_a_lost_response(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("reset", after_acting=True))
     updated = ChartMogulHook().update_opportunity(EXAMPLE_OPPORTUNITY_UUID, win_likelihood=41)
     assert updated["win_likelihood"] == 41
@@ -105,14 +105,14 @@ def test_delete_deletes(sandbox: Sandbox) -> None:
         sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
-def test_delete_takes_an_empty_answer(sandbox: Sandbox) -> None:
+def test_delete_takes_an_empty_response(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("body", status=204, body=""))
     ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("kind", ["reset", "truncate"])
-def test_delete_succeeds_when_its_first_answer_was_lost(kind: Any, sandbox: Sandbox) -> None:
+def test_delete_succeeds_when_its_first_response_was_lost(kind: Any, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault(kind, after_acting=True))
     ChartMogulHook().delete_opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert [request.status for request in sandbox.requests][-1] == 404

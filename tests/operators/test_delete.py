@@ -46,7 +46,7 @@ def test_a_missing_one_can_be_ignored(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.usefixtures("waits")
-def test_a_lost_answer_does_no_harm(sandbox: Sandbox) -> None:
+def test_a_lost_response_does_no_harm(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("reset", method="DELETE", after_acting=True))
     assert run_of(dag).start("delete").state == "success"
     assert not is_there(sandbox)

@@ -171,7 +171,7 @@ def test_its_link_leads_to_the_customer(sandbox: Sandbox) -> None:
         assert outcome.xcoms["_link_ChartMogulCustomerLink"] == outcome.link
 
 
-def test_nothing_is_looked_up_when_the_dag_is_parsed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_loaded_when_the_dag_is_parsed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT")
     dag_with(chartmogul_conn_id="nowhere")
     assert sandbox.requests == []

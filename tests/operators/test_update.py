@@ -136,7 +136,7 @@ def test_what_is_wrong_fails_without_retry_or_request(changes: Any, uuid: str, m
 
 
 @pytest.mark.usefixtures("waits")
-def test_a_lost_answer_does_no_harm(sandbox: Sandbox) -> None:
+def test_a_lost_response_does_no_harm(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("reset", method="PATCH", after_acting=True))
     assert update({"win_likelihood": 41}).execute({}) == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
 

@@ -106,7 +106,7 @@ def test_the_41st_request_in_a_second_is_429() -> None:
         client = Client(sandbox)
         while (response := client.get("/v1/ping")).status_code == 200:
             pass
-        *answered, refused = sandbox.requests
+        *accepted, refused = sandbox.requests
 
     assert (response.status_code, response.json()) == (
         429,
@@ -114,10 +114,10 @@ def test_the_41st_request_in_a_second_is_429() -> None:
     )
     assert "retry-after" not in response.headers
     # A request is counted slightly after its recorded arrival, hence a little more than a second.
-    assert len([request for request in answered if refused.at - request.at < 1.05]) >= 40
+    assert len([request for request in accepted if refused.at - request.at < 1.05]) >= 40
 
 
-def test_refused_requests_do_not_count_so_that_whoever_goes_on_asking_gets_through() -> None:
+def test_refused_requests_do_not_count_so_that_a_client_that_continues_gets_through() -> None:
     with Sandbox(requests_per_second=1) as sandbox:
         client = Client(sandbox)
         client.get("/v1/ping")
@@ -132,11 +132,11 @@ def test_refused_requests_do_not_count_so_that_whoever_goes_on_asking_gets_throu
 def test_no_second_ever_holds_more_than_the_limit() -> None:
     with Sandbox(requests_per_second=10) as sandbox:
         client = Client(sandbox)
-        while len(answered := [r.at for r in sandbox.requests if r.status == 200]) < 25:
+        while len(accepted := [r.at for r in sandbox.requests if r.status == 200]) < 25:
             client.get("/v1/ping")
 
     # A request is counted slightly after its recorded arrival, hence not quite a second.
-    assert all(later - earlier > 0.95 for earlier, later in zip(answered, answered[10:], strict=False))
+    assert all(later - earlier > 0.95 for earlier, later in zip(accepted, accepted[10:], strict=False))
 
 
 def test_all_keys_share_the_rate_limit() -> None:
@@ -162,20 +162,20 @@ def test_a_rejected_key_does_not_use_up_the_rate_limit() -> None:
 def test_more_than_20_requests_at_once_are_503(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("slow", seconds=4.0, times=None))
 
-    def ask(_: int) -> requests.Response:
+    def request(_: int) -> requests.Response:
         client = Client(sandbox)
         with client.session:
             return client.get("/v1/ping")
 
     with ThreadPoolExecutor(25) as pool:
-        responses = list(pool.map(ask, range(25)))
+        responses = list(pool.map(request, range(25)))
 
     refused = [response for response in responses if response.status_code == 503]
     assert {response.status_code for response in responses} == {200, 503}
     assert refused[0].json() == {"code": 503, "message": "Service unavailable", "param": None}
 
 
-def test_as_many_requests_at_once_as_the_limit_says_are_answered() -> None:
+def test_as_many_concurrent_requests_as_the_limit_are_accepted() -> None:
     with Sandbox(max_connections=1) as sandbox:
         assert Client(sandbox).get("/v1/ping").status_code == 200
 
@@ -183,13 +183,13 @@ def test_as_many_requests_at_once_as_the_limit_says_are_answered() -> None:
 def test_limits_can_be_switched_off() -> None:
     with Sandbox(requests_per_second=None, max_connections=None, latency=0.3) as sandbox:
 
-        def ask(_: int) -> int:
+        def request(_: int) -> int:
             client = Client(sandbox)
             with client.session:
                 return client.get("/v1/ping").status_code
 
         with ThreadPoolExecutor(60) as pool:
-            assert set(pool.map(ask, range(60))) == {200}
+            assert set(pool.map(request, range(60))) == {200}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE_PATH = f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
 
 
-def test_status_answers_503_in_the_words_of_the_api_unless_told_otherwise(client: Client, sandbox: Sandbox) -> None:
+def test_status_returns_503_in_the_form_of_the_api_by_default(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("status"))
 
     response = client.get(EXAMPLE_PATH)
@@ -59,7 +59,7 @@ def test_retry_after_is_sent_as_given(client: Client, sandbox: Sandbox, retry_af
     assert client.get(EXAMPLE_PATH).headers["retry-after"] == str(retry_after)
 
 
-def test_slow_delays_the_normal_answer(client: Client, sandbox: Sandbox) -> None:
+def test_slow_delays_the_normal_response(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("slow", seconds=0.3))
 
     response = client.get(EXAMPLE_PATH)
@@ -67,7 +67,7 @@ def test_slow_delays_the_normal_answer(client: Client, sandbox: Sandbox) -> None
     assert response.json() == sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
 
 
-def test_hang_does_not_answer(client: Client, sandbox: Sandbox) -> None:
+def test_hang_sends_no_response(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("hang"))
 
     with pytest.raises(requests.ReadTimeout):
@@ -122,7 +122,7 @@ def test_truncate_announces_more_than_it_sends(client: Client, sandbox: Sandbox,
     assert sandbox.requests[-1].status is None
 
 
-def test_html_answers_a_page_with_200_unless_told_otherwise(client: Client, sandbox: Sandbox) -> None:
+def test_html_returns_a_page_with_200_by_default(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("html"))
     sandbox.inject_fault(Fault("html", status=503, retry_after=1))
 
@@ -133,7 +133,7 @@ def test_html_answers_a_page_with_200_unless_told_otherwise(client: Client, sand
     assert "503 Service Unavailable" in error.text
 
 
-def test_redirect_points_where_it_is_told_to(client: Client, sandbox: Sandbox) -> None:
+def test_redirect_leads_to_its_location(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("redirect", status=307, location="http://127.0.0.1:9/elsewhere"))
     sandbox.inject_fault(Fault("redirect"))
 
@@ -142,7 +142,7 @@ def test_redirect_points_where_it_is_told_to(client: Client, sandbox: Sandbox) -
     assert (untold.status_code, untold.headers["location"]) == (302, "/redirected")
 
 
-def test_body_answers_what_it_is_told_to(client: Client, sandbox: Sandbox) -> None:
+def test_body_returns_its_text(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("body", body='["not an object"]'))
     sandbox.inject_fault(Fault("body", body="{", status=422))
 
@@ -152,7 +152,7 @@ def test_body_answers_what_it_is_told_to(client: Client, sandbox: Sandbox) -> No
     assert (broken.status_code, broken.text) == (422, "{")
 
 
-def test_faults_hit_in_the_order_they_were_added_and_as_often_as_told(client: Client, sandbox: Sandbox) -> None:
+def test_faults_hit_in_the_order_they_were_added_and_as_often_as_given(client: Client, sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("status", status=500, times=2))
     sandbox.inject_fault(Fault("status", status=502))
 
@@ -178,7 +178,7 @@ def test_a_fault_hits_only_the_method_and_path_it_is_for(client: Client, sandbox
     assert client.update(EXAMPLE_OPPORTUNITY_UUID, win_likelihood=1).status_code == 500
 
 
-def test_a_fault_comes_before_the_key_is_looked_at(client: Client, sandbox: Sandbox) -> None:
+def test_a_fault_comes_before_the_key_is_checked(client: Client, sandbox: Sandbox) -> None:
     client.session.auth = ("wrong", "")
     sandbox.inject_fault(Fault("status", status=500))
 
@@ -195,7 +195,7 @@ def test_normally_a_fault_means_that_nothing_was_done(client: Client, sandbox: S
 
 
 @pytest.mark.parametrize("kind", ["status", "slow", "hang", "reset", "truncate", "html", "redirect"])
-def test_after_acting_the_answer_is_lost_but_not_the_request(client: Client, sandbox: Sandbox, kind: Any) -> None:
+def test_after_acting_the_response_is_lost_but_not_the_request(client: Client, sandbox: Sandbox, kind: Any) -> None:
     sandbox.inject_fault(Fault(kind, after_acting=True, method="DELETE"))
 
     with suppress(requests.RequestException):

@@ -152,7 +152,7 @@ def test_opportunities_created_within_one_tick_of_the_clock_keep_their_order(
     assert sandbox.opportunities[:20] == created[::-1]
 
 
-def test_opportunities_of_the_same_instant_are_told_apart_by_uuid(client: Client, sandbox: Sandbox) -> None:
+def test_opportunities_of_the_same_instant_are_distinguished_by_uuid(client: Client, sandbox: Sandbox) -> None:
     wanted = [f"{digit}0000000-e7fe-11ee-8a7f-f303abf41acc" for digit in "59137"]
     for uuid in wanted:
         sandbox.add_opportunity(uuid=uuid, created_at="2025-01-01T00:00:00.000Z")

@@ -44,7 +44,7 @@ NEW = {
 }
 
 
-def test_retrieve_answers_the_example_of_the_documentation(client: Client) -> None:
+def test_retrieve_returns_the_example_of_the_documentation(client: Client) -> None:
     response = client.get(EXAMPLE_PATH)
 
     assert response.status_code == 200
@@ -103,7 +103,7 @@ def test_a_slash_hidden_in_the_uuid_leads_nowhere_else(client: Client, sandbox: 
     assert sandbox.requests[-1].path == "/v1/opportunities/..%2Fping"
 
 
-def test_create_answers_201_with_the_whole_object(client: Client, sandbox: Sandbox) -> None:
+def test_create_returns_201_with_the_whole_object(client: Client, sandbox: Sandbox) -> None:
     custom = [{"key": "from_campaign", "value": True}, {"key": "seats", "value": 3}]
     response = client.create(**NEW, type="one-time", forecast_category="committed", win_likelihood=0, custom=custom)
 
@@ -275,7 +275,7 @@ def test_pipelines_and_stages_of_the_account_are_known_besides_the_default_ones(
     assert elsewhere.json()["param"] == "pipeline_stage"
 
 
-def test_delete_answers_200_with_an_empty_object_and_then_404(client: Client, sandbox: Sandbox) -> None:
+def test_delete_returns_200_with_an_empty_object_and_then_404(client: Client, sandbox: Sandbox) -> None:
     response = client.send("DELETE", EXAMPLE_PATH)
 
     assert (response.status_code, response.content) == (200, b"{}")
@@ -291,13 +291,13 @@ def test_text_beyond_ascii_travels_as_utf_8(client: Client) -> None:
     assert created.json()["custom"] == {"città": "Zürich 🏔"}
 
 
-def test_ping_answers_pong(client: Client) -> None:
+def test_ping_returns_pong(client: Client) -> None:
     response = client.get("/v1/ping")
 
     assert (response.status_code, response.text) == (200, '{"data":"pong!"}')
 
 
-def test_account_answers_what_there_is_to_know(client: Client) -> None:
+def test_account_returns_its_data(client: Client) -> None:
     response = client.get("/v1/account")
 
     assert response.status_code == 200

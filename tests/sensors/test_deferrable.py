@@ -78,7 +78,7 @@ def test_a_failure_category_that_is_reached_already_needs_no_triggerer(sandbox: 
 
 
 @pytest.mark.parametrize("found", ["pipeline", "on_hold", None])
-def test_the_category_that_the_first_look_finds_goes_to_the_triggerer_as_baseline(sandbox: Sandbox, found: Any) -> None:
+def test_the_category_that_the_first_poll_finds_goes_to_the_triggerer_as_baseline(sandbox: Sandbox, found: Any) -> None:
     sandbox.set_opportunity(UUID, forecast_category=found)
     kwargs = kwargs_of(deferral_of(sensor(target_categories=None)))
     assert kwargs["target_categories"] is None
@@ -118,7 +118,7 @@ def test_the_triggerer_gets_what_is_left_of_the_timeout(sandbox: Sandbox) -> Non
 
 
 @pytest.mark.usefixtures("opportunity")
-def test_it_times_out_on_the_worker_when_the_first_look_took_all_the_time(sandbox: Sandbox) -> None:
+def test_it_times_out_on_the_worker_when_the_first_poll_took_all_the_time(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault(kind="slow", seconds=0.3))
     with pytest.raises(AirflowSensorTimeout):
         sensor(timeout=0.2).execute({})
@@ -139,7 +139,7 @@ def test_what_came_of_a_template_goes_to_the_triggerer_as_json(rendered: Any) ->
 
 
 @pytest.mark.parametrize("options", [{}, {"target_categories": None, "baseline_category": "pipeline"}])
-def test_a_transient_error_at_the_first_look_is_left_to_the_triggerer(
+def test_a_transient_error_at_the_first_poll_is_left_to_the_triggerer(
     sandbox: Sandbox, waits: list[float], options: dict[str, Any]
 ) -> None:
     sandbox.inject_fault(LASTING_FAULT)
@@ -157,7 +157,7 @@ def test_without_a_baseline_it_polls_on_the_worker_until_it_has_one(sandbox: San
     assert len(sandbox.requests) == 8
 
 
-def test_a_permanent_error_at_the_first_look_fails_without_retry(sandbox: Sandbox) -> None:
+def test_a_permanent_error_at_the_first_poll_fails_without_retry(sandbox: Sandbox) -> None:
     sandbox.rotate_api_key("nobody-told-airflow")
     with pytest.raises(AirflowFailException, match="HTTP 401"):
         sensor().execute({})
@@ -170,7 +170,7 @@ def test_a_malformed_uuid_fails_without_retry() -> None:
 
 
 @pytest.mark.parametrize("flag", ["soft_fail", "never_fail"])
-def test_a_failure_at_the_first_look_skips_under(sandbox: Sandbox, flag: str) -> None:
+def test_a_failure_at_the_first_poll_skips_under(sandbox: Sandbox, flag: str) -> None:
     sandbox.set_opportunity(UUID, forecast_category="lost")
     with pytest.raises(AirflowSkipException):
         sensor(failure_categories="lost", **{flag: True}).execute({})
@@ -183,7 +183,7 @@ def test_a_deferral_is_no_failure_under(flag: str) -> None:
 
 
 @pytest.mark.usefixtures("opportunity")
-def test_silent_fail_goes_to_the_triggerer_after_a_defect_at_the_first_look(
+def test_silent_fail_goes_to_the_triggerer_after_a_defect_at_the_first_poll(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retrieve = ChartMogulHook.retrieve_opportunity

@@ -119,7 +119,7 @@ def test_what_acts_only_in_the_triggerer_is_refused_elsewhere(option: str) -> No
         sensor(target_categories="won", **{option: True})
 
 
-def test_reschedule_mode_needs_something_that_keeps_the_first_look() -> None:
+def test_reschedule_mode_needs_something_that_keeps_the_first_poll() -> None:
     def construct() -> OpportunityForecastCategorySensor:
         return sensor(mode="reschedule", failure_categories="lost")
 
@@ -135,7 +135,7 @@ def test_reschedule_mode_needs_something_that_keeps_the_first_look() -> None:
     assert sensor(mode="poke").mode == "poke"
 
 
-def test_nothing_is_looked_up_when_the_dag_is_parsed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_loaded_when_the_dag_is_parsed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT")
     dag_with(chartmogul_conn_id="nowhere")
     assert sandbox.requests == []

@@ -44,7 +44,7 @@ def test_a_target_that_is_reached_already_is_enough(sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 1
 
 
-def test_without_targets_it_waits_for_any_change_from_the_first_look(sandbox: Sandbox) -> None:
+def test_without_targets_it_waits_for_any_change_from_the_first_poll(sandbox: Sandbox) -> None:
     waiting = sensor()
     assert not waiting.poke({})
     assert not waiting.poke({})

@@ -56,7 +56,7 @@ def as_the_scheduler_sees_it(dag: DAG) -> Any:
 
 
 @starts_in_triggerer
-def test_the_triggerer_gets_all_it_needs_without_a_look_on_a_worker() -> None:
+def test_the_triggerer_gets_all_it_needs_without_a_poll_on_a_worker() -> None:
     waiting = sensor(failure_categories={"lost"}, poke_interval=30, timeout=3600, end_from_trigger=True)
     arguments = started_with(waiting)
     assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
@@ -251,7 +251,7 @@ def test_mapped_sensors_pass_through_the_database(options: dict[str, Any]) -> No
 
 
 @starts_in_triggerer
-def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_look_on_a_worker_and_say_so(
+def test_mapped_sensors_that_should_start_in_the_triggerer_take_their_first_poll_on_a_worker_and_say_so(
     sandbox: Sandbox, logs: Logs
 ) -> None:
     sandbox.set_opportunity(UUID, forecast_category="pipeline")

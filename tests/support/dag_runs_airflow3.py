@@ -56,8 +56,8 @@ class _Supervisor:
 
     def send(self, msg: Any) -> Any:
         self.messages.append(msg)
-        answer = getattr(self, f"_{type(msg).__name__}", None)
-        return answer(msg) if answer else None
+        handler = getattr(self, f"_{type(msg).__name__}", None)
+        return handler(msg) if handler else None
 
     async def asend(self, msg: Any) -> Any:
         return self.send(msg)

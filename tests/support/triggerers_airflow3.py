@@ -133,13 +133,13 @@ class _Supervisor:
         with self._own_end.makefile("rb") as stream:
             while size := stream.read(4):
                 frame = msgspec.msgpack.decode(stream.read(int.from_bytes(size, "big")), type=comms._RequestFrame)
-                self._send(frame.id, self._answer(self._requests.validate_python(frame.body)))
+                self._send(frame.id, self._respond(self._requests.validate_python(frame.body)))
 
     def _send(self, number: int, message: Any) -> None:
         body = None if message is None else message.model_dump(by_alias=True, exclude_unset=True)
         self._own_end.sendall(comms._ResponseFrame(id=number, body=body, error=None).as_bytes())
 
-    def _answer(self, message: Any) -> Any:
+    def _respond(self, message: Any) -> Any:
         if isinstance(message, _messages.TriggerStateChanges):
             return self._synchronize(message)
         if isinstance(message, comms.GetConnection):

@@ -33,7 +33,7 @@ class Airflow:
         stored: dict[tuple[str, str], Any] = {}
 
         class Supervisor(triggerers_airflow3._Supervisor):
-            def _answer(self, message: Any) -> Any:
+            def _respond(self, message: Any) -> Any:
                 from airflow.sdk.exceptions import ErrorType
                 from airflow.sdk.execution_time import comms
 
@@ -46,7 +46,7 @@ class Airflow:
                     return comms.ErrorResponse(error=not_found, detail={}, type="ErrorResponse")
                 if isinstance(message, comms.SetAssetStateStoreByName):
                     stored[message.name, message.key] = message.value
-                return super()._answer(message)
+                return super()._respond(message)
 
         monkeypatch.setattr(triggerers_airflow3, "_Supervisor", Supervisor)
         self.stored = stored
