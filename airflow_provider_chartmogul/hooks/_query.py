@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow_provider_chartmogul.exceptions import hide_addresses
-from airflow_provider_chartmogul.opportunity._requests import read_mapping
+from airflow_provider_chartmogul.opportunity._values import read_mapping
 
 _ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
 _ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")

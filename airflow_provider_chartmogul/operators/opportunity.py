@@ -21,8 +21,8 @@ from airflow_provider_chartmogul.opportunity._requests import (
     REQUIRED_FIELDS,
     check_fields,
     list_query,
-    read_mapping,
 )
+from airflow_provider_chartmogul.opportunity._values import read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -196,20 +196,15 @@ class CreateOpportunityOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the opportunity, or find the one that an earlier try created."""
-        from airflow_provider_chartmogul.hooks._create_once import IdempotencyKey, create_opportunity_once
+        from airflow_provider_chartmogul.hooks._create_once import Creation, IdempotencyKey
 
         with fail_fast_on_permanent_errors():
-            key = None
+            key, fields = None, read_mapping(self.opportunity, "opportunity")
             if self.idempotency_attribute is not None:
                 key = IdempotencyKey(self.idempotency_attribute, task_instance_key(context))
-            opportunity = create_opportunity_once(
-                ChartMogulHook(self.chartmogul_conn_id),
-                read_mapping(self.opportunity, "opportunity"),
-                key=key,
-                store=context.get("task_state_store"),
-                tries=earlier_tries(context),
-                sleep=self._sleep,
-            )
+                fields = key.added_to(fields)
+            hook, store = ChartMogulHook(self.chartmogul_conn_id), context.get("task_state_store")
+            opportunity = Creation(hook, fields, key, store, earlier_tries(context), self._sleep).run()
         _log_opportunity(self, opportunity)
         return opportunity
 

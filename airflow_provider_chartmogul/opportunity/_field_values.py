@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
-from airflow_provider_chartmogul.opportunity._values import parse_iso8601, to_iso_date, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601, read_mapping, to_iso_date, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,14 +178,8 @@ def _normalize_attribute(value: object, parameter: str) -> Any:
 
 
 def _normalize_attributes(value: object, parameter: str) -> dict[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{parameter}: expected a dict of custom attributes, or JSON text of one.")
-    return {str(name): _normalize_attribute(attribute, parameter) for name, attribute in value.items()}
+    attributes = read_mapping(value, parameter)
+    return {str(name): _normalize_attribute(attribute, parameter) for name, attribute in attributes.items()}
 
 
 _NORMALIZERS: dict[str, Callable[[object, str], Any]] = {

@@ -23,7 +23,7 @@ from airflow_provider_chartmogul.opportunity._fields import (
     OpportunityFilters,
     OpportunityType,
 )
-from airflow_provider_chartmogul.opportunity._values import to_iso_date, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import read_mapping, to_iso_date, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -86,26 +86,6 @@ def check_fields(fields: Mapping[str, Any], allowed: Collection[str], *, require
     :raises ValueError: naming every field that is wrong
     """
     _checked(fields, allowed, required=required)
-
-
-def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
-    """
-    Return a mapping, which may be given as the text of a JSON object, since a template of a whole dict renders to text.
-
-    :param value: the mapping or text
-    :param parameter: the name of the parameter, for the error message
-    :raises ValueError: if it is neither; the text is not shown, since it may hold an owner's address
-    """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError(
-                f"{parameter}: the text is not JSON; end a template of a dict with | tojson, or template its values."
-            ) from None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{parameter}: expected a dict or a JSON object, not {type(value).__name__}.")
-    return value
 
 
 def matches_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
@@ -112,6 +114,26 @@ def parse_iso8601(value: object) -> datetime.datetime | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=datetime.UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
+    """
+    Return a mapping, which may be given as the text of a JSON object, since a template of a whole dict renders to text.
+
+    :param value: the mapping or text
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if it is neither; the text is not shown, since it may hold an owner's address
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(
+                f"{parameter}: the text is not JSON; end a template of a dict with | tojson, or template its values."
+            ) from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{parameter}: expected a dict or a JSON object, not {type(value).__name__}.")
+    return value
 
 
 def truncated_repr(value: object) -> str:

@@ -205,7 +205,7 @@ def test_several_equal_ones_are_named(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert "ada@example.com" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("count", "shown"), [(10, ""), (12, ", 2 more have all its fields")])
+@pytest.mark.parametrize(("count", "shown"), [(10, ""), (12, " and 2 more have its fields")])
 def test_no_more_than_ten_are_named(
     *, count: int, shown: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

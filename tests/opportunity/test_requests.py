@@ -17,9 +17,9 @@ from airflow_provider_chartmogul.opportunity._requests import (
     list_query,
     matches_request,
     may_match_request,
-    read_mapping,
     update_body,
 )
+from airflow_provider_chartmogul.opportunity._values import read_mapping
 
 REQUIRED: dict[str, Any] = {
     "customer_uuid": "cus_6dc2f92e-0000-4000-8000-3f8ab7a1c0de",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul._airflow.task_tries import EarlierTries
-from airflow_provider_chartmogul.hooks._create_once import IdempotencyKey, create_opportunity_once
+from airflow_provider_chartmogul.hooks._create_once import Creation, IdempotencyKey
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.operators.opportunity import CreateOpportunityOperator
 from airflow_provider_chartmogul.sandbox import Fault
@@ -103,7 +103,9 @@ class Sleep:
 
 
 def create(opportunity: dict[str, Any] = NEW, **options: Any) -> dict[str, Any]:
-    return create_opportunity_once(ChartMogulHook(), opportunity, **{"sleep": Sleep(), **options})
+    key = options.get("key")
+    fields = opportunity if key is None else key.added_to(opportunity)
+    return Creation(ChartMogulHook(), fields, **{"sleep": Sleep(), **options}).run()
 
 
 def posts(sandbox: Sandbox) -> int:
