@@ -54,6 +54,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the backoff after failures."""
+    """Shorten the backoff after failures, and the pauses of an outage."""
     monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr(rate_limited_client, "LONGEST_BACKOFF", 0.1)
+    monkeypatch.setattr(rate_limited_client, "LONGEST_BACKOFF", 0.03)
+    monkeypatch.setattr(rate_limited_client, "_SECONDS_BETWEEN_CHECKS", 0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
+from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
+from airflow_provider_chartmogul.sandbox import Sandbox
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
 from tests.support.airflow_versions import HAS_TASK_STATE_STORE
 from tests.support.dag_runs import run_of
@@ -21,7 +24,7 @@ from tests.support.triggerers import triggerer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Connect
 
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False},
@@ -35,7 +38,23 @@ if HAS_TASK_STATE_STORE:
         "start_from_trigger": True,
         "end_from_trigger": True,
     }
+INTERVAL = 0.02
+EXTRA = {"max_requests_per_second": 1000}
 every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture
+def chartmogul_sandbox() -> Iterator[Sandbox]:
+    """Return a sandbox without limits, since these waits look at short intervals."""
+    with Sandbox(requests_per_second=None) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(chartmogul_sandbox: Sandbox, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    monkeypatch.setattr(engine, "_SHORTEST_INTERVAL", INTERVAL)
+    connect(extra=EXTRA)
+    return chartmogul_sandbox
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,7 @@ def by_mode(cases: list[Case]) -> pytest.MarkDecorator:
 
 def dag_with(mode: str, case: Case, **arguments: Any) -> DAG:
     sensor = OpportunityFieldSensor if "field" in case.arguments else OpportunityForecastCategorySensor
-    options = {"poke_interval": 0.1, "timeout": 60, **MODES[mode], **case.arguments, **arguments}
+    options = {"poke_interval": INTERVAL, "timeout": 60, **MODES[mode], **case.arguments, **arguments}
     with DAG(
         "dag", schedule=None, start_date=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), params=case.params
     ) as dag:
@@ -167,7 +186,8 @@ def result_of(
         started: Any = triggerer(monkeypatch)
         dag = dag_with(mode, case, **arguments)
         sensor: Any = dag.get_task("wait")
-        report = started.start("wait", dag, {}, {"chartmogul_default": sandbox.connection})
+        connection = {**sandbox.connection, "extra": json.dumps(EXTRA)}
+        report = started.start("wait", dag, {}, {"chartmogul_default": connection})
         assert report.failures == {}
         (event,) = report.events[1]
         if 1 in report.results:

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryEventTrigger
 from tests.support.airflow_versions import HAS_TASK_STATE_STORE
+from tests.support.triggerers import hurry_runner
 from tests.support.waits import eventually, make_open
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Airflow:
                 return super()._respond(message)
 
         monkeypatch.setattr(triggerers_airflow3, "_Supervisor", Supervisor)
+        hurry_runner(monkeypatch)
         self.stored = stored
         self._monkeypatch = monkeypatch
         self._sandbox = sandbox
