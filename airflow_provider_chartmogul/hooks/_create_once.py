@@ -58,7 +58,7 @@ class IdempotencyKey(NamedTuple):
     def added_to(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a creation with this key; ValueError if they have the attribute already."""
         custom = read_mapping(fields.get("custom") or {}, "custom")
-        if self.attribute in custom:
+        if self.attribute in {str(name).strip() for name in custom}:
             raise ValueError(f"custom[{self.attribute!r}]: is the idempotency_attribute, whose value the task sets.")
         return {**fields, "custom": {**custom, self.attribute: self.value}}
 

@@ -22,7 +22,7 @@ from airflow_provider_chartmogul.opportunity._requests import (
     check_fields,
     list_query,
 )
-from airflow_provider_chartmogul.opportunity._values import read_mapping
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,6 +141,7 @@ class ListOpportunitiesOperator(BaseOperator):
         """List the opportunities."""
         with fail_fast_on_permanent_errors():
             filters = {} if self.filters is None else read_mapping(self.filters, "filters")
+            list_query(filters)  # before they become keyword arguments
             listed = ChartMogulHook(self.chartmogul_conn_id).list_opportunities(**cast("OpportunityFilters", filters))
             opportunities = list(itertools.islice(listed, self.max_records + 1))
             if len(opportunities) > self.max_records:
@@ -201,7 +202,7 @@ class CreateOpportunityOperator(BaseOperator):
         with fail_fast_on_permanent_errors():
             key, fields = None, read_mapping(self.opportunity, "opportunity")
             if self.idempotency_attribute is not None:
-                key = IdempotencyKey(self.idempotency_attribute, task_instance_key(context))
+                key = IdempotencyKey(str(self.idempotency_attribute).strip(), task_instance_key(context))
                 fields = key.added_to(fields)
             hook, store = ChartMogulHook(self.chartmogul_conn_id), context.get("task_state_store")
             opportunity = Creation(hook, fields, key, store, earlier_tries(context), self._sleep).run()
@@ -246,6 +247,7 @@ class UpdateOpportunityOperator(BaseOperator):
         """Change the opportunity."""
         with fail_fast_on_permanent_errors():
             changes = read_mapping(self.changes, "changes")
+            check_fields(changes, CHANGEABLE_FIELDS)  # before they become keyword arguments
             hook = ChartMogulHook(self.chartmogul_conn_id)
             opportunity = hook.update_opportunity(self.opportunity_uuid, **cast("OpportunityChanges", changes))
         _log_opportunity(self, opportunity)
@@ -283,18 +285,19 @@ class DeleteOpportunityOperator(BaseOperator):
     def execute(self, context: Context) -> None:
         """Delete the opportunity."""
         with fail_fast_on_permanent_errors():
+            uuid = check_opportunity_uuid(self.opportunity_uuid)
             store = context.get("task_state_store")  # Airflow 3.3 and later
             try:
-                ChartMogulHook(self.chartmogul_conn_id).delete_opportunity(self.opportunity_uuid)
+                ChartMogulHook(self.chartmogul_conn_id).delete_opportunity(uuid)
             except ChartMogulNotFoundError:
-                is_deleted = store is not None and store.get(_DELETED) == self.opportunity_uuid
+                is_deleted = store is not None and store.get(_DELETED) == uuid
                 if not (self.ignore_missing or is_deleted or is_retry(context)):
                     raise
-                self.log.info("Opportunity %s does not exist any more.", self.opportunity_uuid)
+                self.log.info("Opportunity %s does not exist any more.", uuid)
             else:
-                self.log.info("Opportunity %s is deleted.", self.opportunity_uuid)
+                self.log.info("Opportunity %s is deleted.", uuid)
                 if store is not None:
-                    store.set(_DELETED, self.opportunity_uuid)
+                    store.set(_DELETED, uuid)
 
 
 def _split(uuids: Iterable[str] | str) -> Iterable[str]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
-from airflow_provider_chartmogul.opportunity._values import parse_iso8601, read_mapping, to_iso_date, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import (
+    parse_iso8601,
+    read_mapping,
+    to_attribute,
+    to_iso_date,
+    truncated_repr,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +75,7 @@ def normalize_value(field: str, value: object, parameter: str | None = None) -> 
         value = value.value
     if value is None:
         return None
-    normalize = _normalize_attribute if field.startswith(_CUSTOM) else _NORMALIZERS.get(field, _normalize_text)
+    normalize = to_attribute if field.startswith(_CUSTOM) else _NORMALIZERS.get(field, _normalize_text)
     return normalize(value, parameter or field)
 
 
@@ -147,6 +153,14 @@ def _normalize_text(value: object, parameter: str) -> str:
     return str(value)
 
 
+def _normalize_address(value: object, parameter: str) -> str:
+    return _normalize_text(value, parameter).strip()
+
+
+def _normalize_uuid(value: object, parameter: str) -> str:
+    return _normalize_text(str(value) if isinstance(value, UUID) else value, parameter).strip().lower()
+
+
 def _normalize_integer(value: object, parameter: str) -> int:
     try:
         number = int(value)  # type: ignore[call-overload]  # raises where it cannot
@@ -158,7 +172,8 @@ def _normalize_integer(value: object, parameter: str) -> int:
 
 
 def _normalize_datetime(value: object, parameter: str) -> str:
-    moment = parse_iso8601(value.isoformat() if isinstance(value, datetime.datetime) else value)
+    text = value.isoformat() if isinstance(value, datetime.datetime) else value
+    moment = parse_iso8601(text.strip() if isinstance(text, str) else text)
     try:
         if moment is not None:
             return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -167,22 +182,15 @@ def _normalize_datetime(value: object, parameter: str) -> str:
     raise ValueError(f"{parameter}: expected a datetime or an ISO 8601 string, not {truncated_repr(value)}.")
 
 
-def _normalize_attribute(value: object, parameter: str) -> Any:
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, str):
-        return str(value)
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise ValueError(f"{parameter}: expected text, a number, true, false, a date or null, not {type(value).__name__}.")
-
-
 def _normalize_attributes(value: object, parameter: str) -> dict[str, Any]:
     attributes = read_mapping(value, parameter)
-    return {str(name): _normalize_attribute(attribute, parameter) for name, attribute in attributes.items()}
+    return {str(name): to_attribute(attribute, parameter) for name, attribute in attributes.items()}
 
 
 _NORMALIZERS: dict[str, Callable[[object, str], Any]] = {
+    "uuid": _normalize_uuid,
+    "customer_uuid": _normalize_uuid,
+    "owner": _normalize_address,
     "estimated_close_date": to_iso_date,
     "amount_in_cents": _normalize_integer,
     "win_likelihood": _normalize_integer,

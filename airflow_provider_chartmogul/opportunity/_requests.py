@@ -6,14 +6,9 @@ A template that is not rendered natively yields text, so text of a number, or of
 
 from __future__ import annotations
 
-import datetime
 import json
-import math
-import operator
 import re
-import uuid
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.opportunity._fields import (
@@ -23,7 +18,13 @@ from airflow_provider_chartmogul.opportunity._fields import (
     OpportunityFilters,
     OpportunityType,
 )
-from airflow_provider_chartmogul.opportunity._values import read_mapping, to_iso_date, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import (
+    read_mapping,
+    to_attribute,
+    to_integer,
+    to_iso_date,
+    truncated_repr,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -36,7 +37,6 @@ FILTERS = tuple(OpportunityFilters.__annotations__)
 
 _CUSTOMER_UUID = re.compile(r"cus_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def create_body(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _check_owner(value: object, name: str) -> str:
     # The value is not shown, since it is likely to be an email address.
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected an email address, not {type(value).__name__}.")
-    return str(value)
+    return value.strip()
 
 
 def _check_name(value: object, name: str) -> str:
@@ -178,26 +178,8 @@ def _check_name(value: object, name: str) -> str:
     return str(value)
 
 
-def _check_date(value: object, name: str) -> str:
-    return to_iso_date(value.strip() if isinstance(value, str) else value, name)
-
-
-def _check_integer(value: object, name: str) -> int:
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        return int(value)
-    # XCom deserializes a Decimal to an object.
-    if isinstance(value, Decimal) and value.is_finite() and abs(value) < 10**18 and value == int(value):
-        return int(value)
-    try:
-        if not isinstance(value, bool):
-            return operator.index(value)  # type: ignore[arg-type]  # numpy's integers have __index__, others raise
-    except TypeError:
-        pass
-    raise ValueError(f"{name}: expected a whole number, not {truncated_repr(value)}.")
-
-
 def _check_win_likelihood(value: object, name: str) -> int:
-    number = _check_integer(value, name)
+    number = to_integer(value, name)
     if not 0 <= number <= 100:
         raise ValueError(f"{name}: expected 0 to 100, not {number}.")
     return number
@@ -232,31 +214,14 @@ def _check_custom(value: object, name: str) -> list[dict[str, Any]]:
     body = []
     for key, attribute in attributes.items():
         try:
-            if not isinstance(key, str) or not key:
+            if not isinstance(key, str) or not key.strip():
                 raise ValueError(f"{name}: expected a name, not {truncated_repr(key)}.")
-            body.append({"key": key, "value": _check_attribute(attribute, f"{name}[{truncated_repr(key)}]")})
+            body.append({"key": key, "value": to_attribute(attribute, f"{name}[{truncated_repr(key)}]")})
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError(" ".join(problems))
     return body
-
-
-def _check_attribute(value: object, name: str) -> Any:
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, str):
-        return str(value)
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    try:
-        return _check_integer(value, name)
-    except ValueError:
-        raise ValueError(
-            f"{name}: expected text, a number, true, false, a date or null, not {truncated_repr(value)}."
-        ) from None
 
 
 def _filter_check(check: Callable[[object, str], str]) -> Callable[[object, str], str]:
@@ -273,8 +238,8 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
     "owner": _check_owner,
     "pipeline": _check_name,
     "pipeline_stage": _check_name,
-    "estimated_close_date": _check_date,
-    "amount_in_cents": _check_integer,
+    "estimated_close_date": to_iso_date,
+    "amount_in_cents": to_integer,
     "currency": _check_currency,
     "type": _check_type,
     "forecast_category": _check_forecast_category,
@@ -282,5 +247,5 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
     "custom": _check_custom,
 }
 _FILTER_CHECKS = {
-    name: _filter_check(_check_date if name.startswith("estimated_close_date") else _CHECKS[name]) for name in FILTERS
+    name: _filter_check(to_iso_date if name.startswith("estimated_close_date") else _CHECKS[name]) for name in FILTERS
 }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
+import operator
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
@@ -92,7 +96,7 @@ def to_iso_date(value: object, parameter: str) -> str:
     :param parameter: the name of the parameter, for the error message
     :raises ValueError: if it is none of these
     """
-    date = parse_iso8601(value) if isinstance(value, str) else value
+    date = parse_iso8601(value.strip()) if isinstance(value, str) else value
     if isinstance(date, datetime.datetime):
         date = date.date()
     if date is None and value is not None:
@@ -100,6 +104,50 @@ def to_iso_date(value: object, parameter: str) -> str:
     if not isinstance(date, datetime.date):
         raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {truncated_repr(value)}.")
     return date.isoformat()
+
+
+def to_integer(value: object, parameter: str) -> int:
+    """
+    Return a whole number; text of one is converted, since templates render to text.
+
+    :param value: an ``int``, a whole ``Decimal``, or NumPy's integers; no ``float``, which may be rounded
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if it is none of these
+    """
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    # XCom deserializes a Decimal to an object.
+    if isinstance(value, Decimal) and value.is_finite() and abs(value) < 10**18 and value == int(value):
+        return int(value)
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)  # type: ignore[arg-type]  # NumPy's integers have __index__, others raise
+    except TypeError:
+        pass
+    raise ValueError(f"{parameter}: expected a whole number, not {truncated_repr(value)}.")
+
+
+def to_attribute(value: object, parameter: str) -> Any:
+    """
+    Return the value of a custom attribute as JSON has it.
+
+    :param value: text, a number, true, false, a date, a UUID or None, also as NumPy has them
+    :param parameter: the name of the parameter, for the error message
+    :raises ValueError: if it is none of these; it is shown only if it is a number, since it may hold an address
+    """
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()  # type: ignore[attr-defined]  # a scalar of NumPy, which XCom deserializes to an object
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str | UUID):
+        return str(value)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    try:
+        return to_integer(value, parameter)
+    except ValueError:
+        shown = value if isinstance(value, float | Decimal) else type(value).__name__
+        raise ValueError(f"{parameter}: expected text, a number, true, false, a date or null, not {shown}.") from None
 
 
 def parse_iso8601(value: object) -> datetime.datetime | None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_chartmogul.opportunity._field_values import (
     check_field,
     is_value,
-    normalize_value,
     normalize_values,
     read_field,
 )
 from airflow_provider_chartmogul.opportunity._fields import OpportunityFilters
+from airflow_provider_chartmogul.opportunity._requests import list_query
 from airflow_provider_chartmogul.opportunity._values import truncated_repr
 
 if TYPE_CHECKING:
@@ -199,17 +199,13 @@ def _parse_names(value: object, parameter: str, check: Callable[[object], str]) 
 def _parse_filters(filters: object) -> dict[str, str]:
     if filters is None:
         return {}
-    known = OpportunityFilters.__annotations__
     if not isinstance(filters, Mapping):
-        raise ValueError(f"filters: expected a dict of {', '.join(known)}, not {type(filters).__name__}.")
-    if unknown := sorted(str(name) for name in filters if name not in known):
-        raise ValueError(f"filters: {', '.join(unknown)}: no such filter; use {', '.join(known)}.")
-    parsed = {}
-    for name in known:
-        if (value := filters.get(name)) is None:
-            continue
-        field = "estimated_close_date" if name in _DATE_FILTERS else name
-        parsed[name] = normalize_value(field, value, f"filters[{name!r}]")
-        if name == "owner":
-            parsed[name] = digest(parsed[name])
+        known = ", ".join(OpportunityFilters.__annotations__)
+        raise ValueError(f"filters: expected a dict of {known}, not {type(filters).__name__}.")
+    try:
+        parsed = list_query(filters)
+    except ValueError as error:
+        raise ValueError(f"filters: {error}") from None
+    if "owner" in parsed:
+        parsed["owner"] = digest(parsed["owner"])
     return dict(sorted(parsed.items()))

@@ -37,8 +37,9 @@ def test_the_key_is_stored_beside_other_attributes() -> None:
 
 
 def test_the_attribute_of_the_key_cannot_be_given(sandbox: Sandbox) -> None:
-    with pytest.raises(ValueError, match=r"custom\['airflow_key'\]: is the idempotency_attribute"):
-        create(with_key(), key=KEY)
+    for name in (KEY.attribute, f" {KEY.attribute}\n"):
+        with pytest.raises(ValueError, match=r"custom\['airflow_key'\]: is the idempotency_attribute"):
+            create({**NEW, "custom": {name: "a"}}, key=KEY)
     assert sandbox.requests == []
 
 

@@ -209,3 +209,14 @@ def test_its_log_line_has_what_helps_and_nothing_private(logs: Logs) -> None:
 
 def test_it_can_be_copied() -> None:
     assert copy.deepcopy(create()).opportunity == NEW
+
+
+def test_white_space_around_the_idempotency_attribute_is_trimmed(sandbox: Sandbox) -> None:
+    def build() -> DAG:
+        with DAG("dag", schedule=None) as dag:
+            create(idempotency_attribute="{{ ' airflow_key ' }}")
+        return dag
+
+    custom = run_of(build).start("create").result["custom"]
+    assert list(custom) == [*NEW["custom"], "airflow_key"]
+    assert sandbox.opportunities[0]["custom"] == custom

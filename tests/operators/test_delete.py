@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
@@ -89,6 +90,23 @@ def test_a_task_that_deleted_the_opportunity_can_be_cleared(sandbox: Sandbox) ->
     outcome = run.start("delete")
     # Before Airflow 3.3 it is not known that an earlier try deleted it.
     assert outcome.state == ("success" if HAS_TASK_STATE_STORE else "failed")
+    assert not is_there(sandbox)
+
+
+@pytest.mark.parametrize("form", [UUID(EXAMPLE_OPPORTUNITY_UUID), f" {EXAMPLE_OPPORTUNITY_UUID.upper()}\n"])
+def test_a_uuid_in_any_form_is_recognised_after_a_clear(form: Any, sandbox: Sandbox) -> None:
+    uuid = form
+
+    def build() -> DAG:
+        with DAG("dag", schedule=None) as dag:
+            DeleteOpportunityOperator(task_id="delete", opportunity_uuid=uuid)
+        return dag
+
+    run = run_of(build)
+    assert run.start("delete").state == "success"
+    uuid = EXAMPLE_OPPORTUNITY_UUID
+    run.clear("delete")
+    assert run.start("delete").state == ("success" if HAS_TASK_STATE_STORE else "failed")
     assert not is_there(sandbox)
 
 

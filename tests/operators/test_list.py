@@ -121,6 +121,7 @@ def test_literal_filters_are_checked_when_the_dag_is_parsed(filters: Any, messag
         ),
         ({"pipeline": "{{ '' }}"}, "pipeline: empty, which may mean all or none"),
         ("{{ '' }}", "filters: the text is not JSON"),
+        ('{{ \'{"self": "x"}\' }}', "'self': not one of customer_uuid, owner, "),
     ],
 )
 def test_templated_filters_are_checked_when_rendered(filters: Any, message: str, account: Sandbox) -> None:

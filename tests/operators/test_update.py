@@ -98,6 +98,15 @@ def test_changes_can_come_from_another_task(sandbox: Sandbox) -> None:
     assert sandbox.requests[0].body == {"win_likelihood": 12}
 
 
+def test_a_name_that_is_no_text_is_refused_when_rendered(sandbox: Sandbox) -> None:
+    operator = update("{{ var.json.changes }}")
+    rendered: Any = {1: 2}
+    operator.changes = rendered
+    with pytest.raises(AirflowFailException, match="1: not one of owner, pipeline, "):
+        operator.execute({})
+    assert sandbox.requests == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -119,6 +128,12 @@ def test_literals_are_checked_when_the_dag_is_parsed(changes: Any, message: str)
         ({"forecast_category": "{{ 'lost' + 'cause' }}"}, EXAMPLE_OPPORTUNITY_UUID, "'lostcause' is none of"),
         ({"currency": "USD"}, "{{ '..' }}", "opportunity_uuid: expected one like"),
         ({}, EXAMPLE_OPPORTUNITY_UUID, "Nothing to change"),
+        ("{{ '{\"self\": 1}' }}", EXAMPLE_OPPORTUNITY_UUID, "'self': not one of owner, pipeline, "),
+        (
+            "{{ '{\"opportunity_uuid\": 1}' }}",
+            EXAMPLE_OPPORTUNITY_UUID,
+            "'opportunity_uuid': not one of owner, pipeline, ",
+        ),
         ("{{ {'type': 'arr'} }}", EXAMPLE_OPPORTUNITY_UUID, "changes: the text is not JSON; end a template of a dict"),
     ],
 )

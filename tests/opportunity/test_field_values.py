@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import enum
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+import numpy
 import pendulum
 import pytest
 
@@ -91,6 +94,17 @@ DAY = datetime.date(2024, 4, 21)
         ("forecast_category", ForecastCategory.WON, "won"),
         ("forecast_category", "one that ChartMogul adds", "one that ChartMogul adds"),
         ("owner", "Ada@example.com", "Ada@example.com"),
+        ("owner", " ada@example.com\n", "ada@example.com"),
+        ("uuid", UUID(EXAMPLE_OPPORTUNITY_UUID), EXAMPLE_OPPORTUNITY_UUID),
+        ("uuid", f"{EXAMPLE_OPPORTUNITY_UUID.upper()}\n", EXAMPLE_OPPORTUNITY_UUID),
+        ("customer_uuid", "cus_F466E33D", "cus_f466e33d"),
+        ("estimated_close_date", " 2024-04-21\n", "2024-04-21"),
+        ("created_at", "2024-04-21T10:00:00Z\n", "2024-04-21T10:00:00.000Z"),
+        ("custom.seats", numpy.int64(3), 3),
+        ("custom.seats", Decimal(3), 3),
+        ("custom.ratio", numpy.float32(0.5), 0.5),
+        ("custom.is_campaign", numpy.bool_(1), True),
+        ("custom.id", UUID(EXAMPLE_OPPORTUNITY_UUID), EXAMPLE_OPPORTUNITY_UUID),
         ("custom.seats", 3, 3),
         ("custom.seats", "3", "3"),
         ("custom.is_campaign", True, True),

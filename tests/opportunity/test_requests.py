@@ -76,6 +76,10 @@ class Index:
             {"key": "id", "value": "6dc2f92e-0000-4000-8000-3f8ab7a1c0de"},
             {"key": "seats", "value": 3}, {"key": "big", "value": 2},
         ]),
+        ("custom", {"trial": numpy.bool_(1), "ratio": numpy.float32(0.5), "since": numpy.datetime64("2030-01-31")}, [
+            {"key": "trial", "value": True}, {"key": "ratio", "value": 0.5}, {"key": "since", "value": "2030-01-31"},
+        ]),
+        ("owner", " ada@example.com\n", "ada@example.com"),
         ("custom", {ForecastCategory.WON: ForecastCategory.LOST}, [{"key": "won", "value": "lost"}]),
         ("custom", '{"seats": 3}', [{"key": "seats", "value": 3}]),
     ],
@@ -134,6 +138,12 @@ def test_optional_fields_that_are_none_are_left_out_of_a_creation() -> None:
         ("custom", [{"key": "seats", "value": 3}], "expected a dict or a JSON object, not list"),
         ("custom", "{'seats': 3}", "is not JSON; end a template of a dict with | tojson"),
         ("custom", "[]", "expected a dict or a JSON object, not list"),
+        ("custom", {" ": 1}, "expected a name, not ' '"),
+        (
+            "custom",
+            {"contacts": ["ada@example.com"]},
+            "custom['contacts']: expected text, a number, true, false, a date or null, not list",
+        ),
         ("custom", {"": 1}, "expected a name, not ''"),
         ("custom", {3: 1}, "expected a name, not 3"),
         ("custom", {"a": {"b": 1}}, "custom['a']: expected text, a number, true, false, a date or null"),
