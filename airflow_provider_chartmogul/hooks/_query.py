@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
@@ -83,8 +84,10 @@ def _encode_scalar(name: str, value: object) -> str:
         return str(bool(value)).lower()
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if isinstance(value, Enum):
+        value = value.value
     if isinstance(value, str):
-        return str(value)
+        return value
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, Decimal | float) and math.isfinite(value):

@@ -13,6 +13,7 @@ from uuid import UUID
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
 from airflow_provider_chartmogul.opportunity._values import (
     parse_iso8601,
+    plain_text,
     read_mapping,
     to_attribute,
     to_iso_date,
@@ -44,7 +45,7 @@ def check_field(name: object) -> str:
             f"field: {truncated_repr(name)} is not a field of an opportunity; use one of {known}, "
             "or custom.<name> for a custom attribute."
         )
-    return str(name)
+    return plain_text(name)
 
 
 def read_field(opportunity: Mapping[str, Any], field: str) -> Any:

@@ -19,6 +19,7 @@ from airflow_provider_chartmogul.opportunity._fields import (
     OpportunityType,
 )
 from airflow_provider_chartmogul.opportunity._values import (
+    plain_text,
     read_mapping,
     to_attribute,
     to_integer,
@@ -175,7 +176,7 @@ def _check_name(value: object, name: str) -> str:
     # Rendered natively, the template of a pipeline called 2026 yields a number.
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"{name}: expected text, not {truncated_repr(value)}.")
-    return str(value)
+    return plain_text(value) if isinstance(value, str) else str(value)
 
 
 def _check_win_likelihood(value: object, name: str) -> int:

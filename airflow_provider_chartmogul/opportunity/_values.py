@@ -72,7 +72,7 @@ def check_forecast_categories(value: str | Iterable[str], parameter: str) -> fro
             raise ValueError(
                 f"{parameter}: {truncated_repr(category)} is not a forecast category; use one of {', '.join(known)}."
             )
-    return frozenset(categories)
+    return frozenset(map(plain_text, categories))
 
 
 def check_baseline_category(value: object) -> None:
@@ -139,7 +139,9 @@ def to_attribute(value: object, parameter: str) -> Any:
         value = value.item()  # type: ignore[attr-defined]  # a scalar of NumPy, which XCom deserializes to an object
     if isinstance(value, datetime.date):
         return value.isoformat()
-    if isinstance(value, str | UUID):
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, UUID):
         return str(value)
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
@@ -182,6 +184,11 @@ def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{parameter}: expected a dict or a JSON object, not {type(value).__name__}.")
     return value
+
+
+def plain_text(value: str) -> str:
+    """Return the text itself of a member of ``class Stage(str, Enum)``, of which ``str`` returns the member's name."""
+    return str.__str__(value)
 
 
 def truncated_repr(value: object) -> str:

@@ -17,7 +17,7 @@ from airflow_provider_chartmogul.opportunity._field_values import (
 )
 from airflow_provider_chartmogul.opportunity._fields import OpportunityFilters
 from airflow_provider_chartmogul.opportunity._requests import list_query
-from airflow_provider_chartmogul.opportunity._values import truncated_repr
+from airflow_provider_chartmogul.opportunity._values import plain_text, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ def _is_custom(field: str) -> bool:
 def _check_event(name: object) -> str:
     if not isinstance(name, str) or name not in EVENTS:
         raise ValueError(f"events: {truncated_repr(name)} is none of {', '.join(EVENTS)}.")
-    return str(name)
+    return plain_text(name)
 
 
 def _parse_names(value: object, parameter: str, check: Callable[[object], str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.opportunity._values import (
     check_forecast_categories,
     check_opportunity_uuid,
+    plain_text,
     truncated_repr,
 )
 from airflow_provider_chartmogul.opportunity._watch_condition import CHANGED, CREATED, EVENTS, WatchCondition
@@ -263,7 +264,7 @@ def _check_categories(value: Any) -> list[str] | None:
     categories = check_forecast_categories(value, "target_categories")
     if not categories:
         raise ValueError("target_categories: empty; name a category, or give None for any change.")
-    return sorted(map(str, categories))
+    return sorted(categories)
 
 
 def _check_uuids(value: Any) -> list[str] | None:
@@ -284,4 +285,4 @@ def _check_interval(value: object) -> float:
 def _check_text(value: object, parameter: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{parameter}: expected text, not {truncated_repr(value)}.")
-    return str(value)
+    return plain_text(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,14 @@ from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
+
+
+class Stage(str, enum.Enum):  # noqa: UP042  # such enumerations are around, and str() shows them otherwise
+    CLOSED = "Closed Won"
+
+
+class Level(enum.Enum):
+    THIRD = 3
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,8 @@ if TYPE_CHECKING:
         (pendulum.date(2026, 5, 5), "2026-05-05"),
         (uuid.UUID(EXAMPLE_OPPORTUNITY_UUID), EXAMPLE_OPPORTUNITY_UUID),
         (ForecastCategory.WON, "won"),
+        (Stage.CLOSED, "Closed Won"),
+        ([Stage.CLOSED, Level.THIRD], "Closed Won,3"),
         ("Köln & Bonn?", "Köln & Bonn?"),
         (["USA", "DE"], "USA,DE"),
         ((True, datetime.date(2026, 5, 5), 3), "true,2026-05-05,3"),

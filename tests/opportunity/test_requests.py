@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import json
 from decimal import Decimal
 from typing import Any
@@ -30,6 +31,10 @@ REQUIRED: dict[str, Any] = {
     "amount_in_cents": 120_000,
     "currency": "EUR",
 }
+
+
+class Name(str, enum.Enum):  # noqa: UP042  # such enumerations are around, and str() shows them otherwise
+    CLOSED = "Closed Won"
 
 
 class Index:
@@ -64,6 +69,9 @@ class Index:
         ("currency", "USD\n", "USD"),
         ("type", " arr ", "arr"),
         ("pipeline", 2026, "2026"),
+        ("pipeline_stage", Name.CLOSED, "Closed Won"),
+        ("owner", Name.CLOSED, "Closed Won"),
+        ("custom", {Name.CLOSED: Name.CLOSED}, [{"key": "Closed Won", "value": "Closed Won"}]),
         ("custom", {}, []),
         ("custom", {"seats": 0}, [{"key": "seats", "value": 0}]),
         ("custom", {"trial": False, "note": "", "gone": None}, [

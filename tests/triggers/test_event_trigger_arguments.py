@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import json
 from typing import Any
 
@@ -36,6 +37,14 @@ ANY_FIELD = {**COMMON, "events": ["changed"], "fields": ["pipeline_stage"], "tar
 CATEGORY = {**COMMON, "target_categories": ["committed", "won"]}
 
 
+class Word(str, enum.Enum):  # noqa: UP042  # such enumerations are around, and str() shows them otherwise
+    WON = "won"
+    STAGE = "pipeline_stage"
+    CREATED = "created"
+    CLOSED = "Closed Won"
+    NAME = "emea"
+
+
 @needs_watchers
 @pytest.mark.parametrize(
     ("trigger", "kwargs"),
@@ -64,6 +73,7 @@ def test_what_it_serializes_is_json_from_which_the_same_trigger_is_made(trigger:
         {"won", "lost"},
         ("lost", "won"),
         [ForecastCategory.WON, "lost", "won"],
+        [Word.WON, "lost"],
         (category for category in ("won", "lost")),
         frozenset({ForecastCategory.LOST, ForecastCategory.WON}),
     ],
@@ -96,6 +106,10 @@ def test_categories_in_any_collection_and_order_make_the_same_trigger(targets: A
             {"filters": {"customer_uuid": "cus_f466e33d-ff2b-4a11-8f85-417eb02157a7"}},
         ),
         ({"filters": {}}, {"filters": None}),
+        (
+            {"events": Word.CREATED, "fields": Word.STAGE, "target_values": Word.CLOSED, "name": Word.NAME},
+            {"events": ["created"], "fields": ["pipeline_stage"], "target_values": ["Closed Won"], "name": "emea"},
+        ),
         ({"events": "deleted"}, {"events": ["deleted"]}),
         ({"events": {"deleted", "created"}}, {"events": ["created", "deleted"]}),
         ({"opportunity_uuids": EXAMPLE_OPPORTUNITY_UUID.upper()}, {"opportunity_uuids": [EXAMPLE_OPPORTUNITY_UUID]}),
