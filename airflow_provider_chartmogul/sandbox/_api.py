@@ -69,15 +69,23 @@ class Api:
                 return _success(b'{"data":"pong!"}')
             case "GET", ["", "v1", "account"]:
                 return _account()
-            case "GET", ["", "v1", "opportunities"]:
+            case _, ["", "v1", "opportunities", *rest]:
+                return self._opportunities(access, method, rest, query, body)
+        return _no_such_endpoint()
+
+    def _opportunities(
+        self, access: Access, method: str, path: list[str], query: Mapping[str, str], body: bytes
+    ) -> Response:
+        match method, path:
+            case "GET", []:
                 _require_seat(access)
                 return self._list(query)
-            case "POST", ["", "v1", "opportunities"]:
+            case "POST", []:
                 _require_write_access(access)
                 return self._create(body)
-            case "GET" | "PATCH" | "DELETE", ["", "v1", "opportunities", uuid] if uuid:
+            case "GET" | "PATCH" | "DELETE", [uuid] if uuid:
                 return self._opportunity(access, method, uuid, body)
-        return Response(404, b"404 Not Found", content_type=None, headers={"x-cascade": "pass"})
+        return _no_such_endpoint()
 
     def _opportunity(self, access: Access, method: str, uuid: str, body: bytes) -> Response:
         try:
@@ -112,6 +120,10 @@ class Api:
 
 def _success(body: bytes) -> Response:
     return Response(200, body, headers=_SUCCESS)
+
+
+def _no_such_endpoint() -> Response:
+    return Response(404, b"404 Not Found", content_type=None, headers={"x-cascade": "pass"})
 
 
 def _account() -> Response:
