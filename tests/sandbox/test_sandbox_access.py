@@ -132,7 +132,7 @@ def test_refused_requests_do_not_count_so_that_a_client_that_continues_gets_thro
 def test_no_second_ever_holds_more_than_the_limit() -> None:
     with Sandbox(requests_per_second=10) as sandbox:
         client = Client(sandbox)
-        while len(accepted := [r.at for r in sandbox.requests if r.status == 200]) < 25:
+        while len(accepted := [r.at for r in sandbox.requests if r.status == 200]) < 15:
             client.get("/v1/ping")
 
     # A request is counted slightly after its recorded arrival, hence not quite a second.
@@ -160,7 +160,7 @@ def test_a_rejected_key_does_not_use_up_the_rate_limit() -> None:
 
 
 def test_more_than_20_requests_at_once_are_503(sandbox: Sandbox) -> None:
-    sandbox.inject_fault(Fault("slow", seconds=4.0, times=None))
+    sandbox.inject_fault(Fault("slow", seconds=1.5, times=None))
 
     def request(_: int) -> requests.Response:
         client = Client(sandbox)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from unittest import mock
 
+from airflow_provider_chartmogul._polling import engine
 from tests.support.airflow_versions import IS_AIRFLOW_3
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ async def _first_event_of(trigger: BaseTrigger) -> TriggerEvent:
 
 
 def event_of(trigger: BaseTrigger) -> TriggerEvent:
-    """Run a trigger until it fires."""
-    return asyncio.run(_first_event_of(trigger))
+    """Run a trigger until it fires; it does not wait for others that could share its requests."""
+    with mock.patch.object(engine, "_LONGEST_GATHERING", 0.01):
+        return asyncio.run(_first_event_of(trigger))
 
 
 def run_of(

@@ -8,13 +8,10 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pandas
-import polars
 import pyarrow.parquet
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
@@ -104,6 +101,10 @@ class TestJsonLines:
         assert (tmp_path / "o.jsonl").read_bytes() == b'{"a":"\\ud83d\xc3\xbc"}\n'
 
     def test_duckdb_polars_and_pandas_read_it(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        import duckdb
+        import pandas
+        import polars
+
         for text in ("Köln 🎉", "a\nb\r\u2028c\u2029d\x85e", '"\\', "\t"):
             sandbox.add_opportunity(pipeline=text, custom={"note": text, "n": 1.5})
         path = str(tmp_path / "o.jsonl.gz")
@@ -146,13 +147,18 @@ def test_a_row_group_is_written_for_each_20_000_rows(pages: list[int], groups: l
 
 JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
     max_leaves=10,
 )
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    page=st.dictionaries(st.text(), st.lists(st.dictionaries(st.text(), JSON_VALUES)) | JSON_VALUES),
+    page=st.dictionaries(
+        st.text(),
+        st.lists(st.dictionaries(st.text(), JSON_VALUES, max_size=4), max_size=4) | JSON_VALUES,
+        max_size=4,
+    ),
     ensure_ascii=st.booleans(),
     indent=st.sampled_from([None, 0, 3]),
 )
@@ -261,18 +267,26 @@ class TestParquet:
     def test_a_value_that_a_column_can_hold_is_exact(
         self, field: str, expected: object, sandbox: Sandbox, tmp_path: Path
     ) -> None:
+        import polars
+
         answer_with(sandbox, f'{{"uuid":"{UUID}",{field}}}')
         export(tmp_path / "o.parquet", format="parquet")
         (row,) = polars.read_parquet(tmp_path / "o.parquet").to_dicts()
         assert row[json.loads(f"{{{field}}}".replace("1e400", "0")).popitem()[0]] == expected
 
     def test_other_fields_are_exact_too(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        import polars
+
         answer_with(sandbox, f'{{"new":1e400,"uuid":"{UUID}","ü":{{"x":1.10}}}}')
         export(tmp_path / "o.parquet", format="parquet")
         (row,) = polars.read_parquet(tmp_path / "o.parquet").to_dicts()
         assert row["other_fields"] == '{"new":1e400,"\\u00fc":{"x":1.10}}'
 
     def test_duckdb_polars_and_pandas_read_it(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        import duckdb
+        import pandas
+        import polars
+
         sandbox.add_opportunity(pipeline="Köln 🎉\u2028", custom={"note": "x", "n": 1.5})
         path = str(tmp_path / "o.parquet")
         export(tmp_path / "o.parquet", format="parquet")
