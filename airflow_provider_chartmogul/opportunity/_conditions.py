@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -88,7 +89,9 @@ class WaitCondition:
     def __str__(self) -> str:
         """Name the awaited values, for a log line."""
         if self.predicate is not None:
-            return f"{self.predicate.__module__}.{self.predicate.__qualname__}"
+            # Objects that can be called, such as functools.partial's, have no name of their own.
+            name = getattr(self.predicate, "__qualname__", type(self.predicate).__qualname__)
+            return f"{self.predicate.__module__}.{name}"
         if self.targets is None:
             return "any change"
         return " or ".join(sorted(display_value(self.field, target) for target in self.targets))
@@ -139,7 +142,7 @@ class WaitCondition:
         :param baseline: the value of the field when the wait began
         """
         if self.predicate is not None:
-            return bool(self.predicate(opportunity))
+            return _truth(self.predicate(opportunity), str(self))
         return self.is_target(self.value_of(opportunity), baseline)
 
 
@@ -169,11 +172,21 @@ def _load(path: str) -> Callable[[dict[str, Any]], Any]:
     module, _, name = path.rpartition(".")
     try:
         predicate = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module may raise anything
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"condition: {path} cannot be imported ({error}). Its module has to be installed, or in the plugins "
+            f"condition: {path} cannot be imported ({reason}). Its module has to be installed, or in the plugins "
             "folder, where the workers and, for deferrable waits, the triggerer run."
         ) from error
     if not callable(predicate):
         raise ValueError(f"condition: {path} is not a function.")
+    if inspect.iscoroutinefunction(predicate) or inspect.isgeneratorfunction(predicate):
+        # Each call returns an object, which is true, without running the function.
+        raise ValueError(f"condition: {path} is asynchronous or a generator; write a plain function.")
     return predicate  # type: ignore[no-any-return]
+
+
+def _truth(result: object, name: str) -> bool:
+    if isinstance(result, str) or inspect.isawaitable(result):  # "false" and coroutines are true
+        raise TypeError(f"condition: {name} returned {truncated_repr(result)}, neither true nor false.")
+    return bool(result)

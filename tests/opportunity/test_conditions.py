@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
+import numpy
 import pytest
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.opportunity._conditions import NOTSET, WaitCondition, check_condition
 from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 UUID = "4ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
 OTHER = "5ee13ca4-e7fe-11ee-fa7f-f303abf41acc"
@@ -21,6 +28,31 @@ def is_large(opportunity: dict[str, Any]) -> bool:
 
 
 NOT_CALLABLE = 5
+
+
+def echo(opportunity: dict[str, Any]) -> Any:
+    return opportunity["amount_in_cents"]
+
+
+ECHO = functools.partial(echo)
+
+
+def says_false(_opportunity: dict[str, Any]) -> str:
+    return "false"
+
+
+def returns_a_coroutine(opportunity: dict[str, Any]) -> Any:
+    return asks_asynchronously(opportunity)
+
+
+async def asks_asynchronously(_opportunity: dict[str, Any]) -> bool:
+    return False
+
+
+def yields(_opportunity: dict[str, Any]) -> Iterator[bool]:
+    yield False
+
+
 THIS = __name__
 
 
@@ -131,12 +163,51 @@ def test_a_predicate_gets_the_json_and_decides() -> None:
         ("no_such_module.is_large", "condition: no_such_module.is_large cannot be imported"),
         (f"{THIS}.is_small", f"condition: {THIS}.is_small cannot be imported"),
         (f"{THIS}.NOT_CALLABLE", "is not a function"),
+        (f"{THIS}.asks_asynchronously", f"{THIS}.asks_asynchronously is asynchronous or a generator"),
+        (f"{THIS}.yields", f"{THIS}.yields is asynchronous or a generator"),
         ("is_large", "expected the dotted path of a function"),
     ],
 )
 def test_a_predicate_that_cannot_be_imported_is_refused_by_name(path: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         WaitCondition.parse("amount_in_cents", None, None, path)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise RuntimeError('no database')", "RuntimeError: no database"),
+        ("def (", "SyntaxError: "),
+        ("1 / 0", "ZeroDivisionError: "),
+        ("import no_such_module", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_module_that_fails_when_it_is_imported_is_refused_by_name(
+    source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_predicates.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    message = re.escape(f"condition: failing_predicates.is_large cannot be imported ({reason}")
+    with pytest.raises(ValueError, match=message):
+        WaitCondition.parse("amount_in_cents", None, None, "failing_predicates.is_large")
+
+
+@pytest.mark.parametrize("name", ["says_false", "returns_a_coroutine"])
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_predicate_whose_result_is_no_truth_value_ends_no_wait(name: str) -> None:
+    condition = WaitCondition.parse("amount_in_cents", None, None, f"{THIS}.{name}")
+    with pytest.raises(TypeError, match=f"condition: {THIS}.{name} returned .*, neither true nor false"):
+        condition.is_met({"amount_in_cents": 1}, None)
+
+
+@pytest.mark.parametrize(("result", "is_met"), [(None, False), (0, False), (3, True), (numpy.True_, True)])
+def test_a_predicate_may_return_anything_else_that_has_a_truth_value(result: Any, *, is_met: bool) -> None:
+    condition = WaitCondition.parse("amount_in_cents", None, None, f"{THIS}.echo")
+    assert condition.is_met({"amount_in_cents": result}, None) is is_met
+
+
+def test_a_predicate_without_a_name_is_named_by_its_class() -> None:
+    assert str(WaitCondition.parse("amount_in_cents", None, None, f"{THIS}.ECHO")) == "functools.partial"
 
 
 @pytest.mark.parametrize("path", ["", "is_large", "a.", ".a", "a b.c", "os;x.y", "{{ params.x }}", None, 5, is_large])
