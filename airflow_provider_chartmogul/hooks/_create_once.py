@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import math
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -40,6 +39,7 @@ _CLOCK_SKEW = 60  # seconds between Airflow's clock and ChartMogul's, at most
 _LONGEST_TRY = 15 * 60  # seconds in which a try creates, clock skew included
 _SHORTEST_LAG = 10.0  # seconds; a list may lack an opportunity for that long
 _PAGE = 200  # the API's maximum
+_FAR_FUTURE = 1e12  # seconds since 1970
 _NOTE = "created_opportunity"
 _RETENTION = datetime.timedelta(days=365)  # in which a task may be cleared; Airflow's default is 30 days
 
@@ -92,9 +92,9 @@ class _Attempt(NamedTuple):
 
     body: Mapping[str, Any]
     known: Collection[Any] = ()
-    not_before: float = -math.inf
-    trusted_from: float = -math.inf
-    trusted_until: float = math.inf
+    not_before: float = 0
+    trusted_from: float = 0
+    trusted_until: float = _FAR_FUTURE
 
     def may_be(self, opportunity: Mapping[str, Any]) -> bool:
         """Return whether an opportunity was created after the attempt began, as far as is known."""
@@ -133,7 +133,10 @@ class Creation:
         :raises ChartMogulAmbiguousCreateError: naming the candidates, if the opportunity cannot be identified
         """
         body = create_body(self.fields)
-        opportunity = self._find_of_earlier_tries(body) or self._create(body)
+        note = None if self.store is None else self.store.get(_NOTE)
+        if note is None and self.tries is not None:
+            note = _Attempt(body, (), *(moment.timestamp() for moment in self.tries))._asdict()
+        opportunity = self._find_noted(note or {}, body) or self._create(body, note or {})
         self._note(uuid=opportunity["uuid"])
         return opportunity
 
@@ -141,14 +144,11 @@ class Creation:
         if self.store is not None:
             self.store.set(_NOTE, facts, retention=_RETENTION)
 
-    def _find_of_earlier_tries(self, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        note = None if self.store is None else self.store.get(_NOTE)
+    def _find_noted(self, note: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any] | None:
         found = None
-        if note is None and self.tries is not None:
-            found = self._find_lost(_Attempt(body, (), *(moment.timestamp() for moment in self.tries)))
-        elif note and "body" in note:
+        if "body" in note:
             found = self._find_lost(_Attempt(**note))
-        elif note:
+        elif "uuid" in note:
             with suppress(ChartMogulNotFoundError):  # it was deleted since
                 found = self.hook.retrieve_opportunity(note["uuid"])
         else:
@@ -158,7 +158,7 @@ class Creation:
             raise self._ambiguous([found], "was created by an earlier try, for another customer")
         return found
 
-    def _create(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _create(self, body: Mapping[str, Any], note: Mapping[str, Any]) -> dict[str, Any]:
         marked, listed = self._list(body)
         if marked is not None:
             return marked
@@ -172,7 +172,7 @@ class Creation:
             except ChartMogulError as error:
                 if not error.may_have_acted:
                     if not retry:
-                        self._note()
+                        self._note(**note)  # an earlier try may still have created it
                     raise
                 log.warning("%s Checking whether the opportunity was created.", error.summary)
                 if found := self._find_lost(attempt, error.retry_after or 0):
@@ -248,4 +248,4 @@ class Creation:
 
 
 def _created_at(opportunity: Mapping[str, Any]) -> float:
-    return moment.timestamp() if (moment := parse_iso8601(opportunity.get("created_at"))) else math.inf
+    return moment.timestamp() if (moment := parse_iso8601(opportunity.get("created_at"))) else _FAR_FUTURE

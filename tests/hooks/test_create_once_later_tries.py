@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,6 +102,28 @@ def test_a_refusal_of_a_retry_leaves_the_lost_request_to_search_for(sandbox: San
         create(store=store)
     late = sandbox.add_opportunity(**NEW)
     assert create(store=store, tries=tries()) == late
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_refusal_of_a_later_try_leaves_the_lost_request_to_look_for(
+    is_recorded: bool,  # noqa: FBT001
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store()
+    sandbox.inject_fault(LOST)
+    after_creating(monkeypatch, kill)
+    with pytest.raises(WorkerKilledError):
+        create(store=store)
+    if not is_recorded:
+        store.clear()
+    sandbox.inject_fault(Fault("status", status=401, method="POST"))
+    with pytest.raises(ChartMogulAuthenticationError):
+        create(store=store, tries=tries())
+    json.dumps(store, allow_nan=False)
+    late = sandbox.add_opportunity(**NEW)
+    assert create(store=store, tries=tries()) == late
+    assert created_in(sandbox) == [late]
 
 
 def test_a_try_that_sent_nothing_leaves_nothing_to_search_for(sandbox: Sandbox) -> None:
