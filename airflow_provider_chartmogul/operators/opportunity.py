@@ -99,7 +99,7 @@ class RetrieveOpportunitiesOperator(BaseOperator):
         with fail_fast_on_permanent_errors():
             hook = ChartMogulHook(self.chartmogul_conn_id)
             opportunities = hook.retrieve_opportunities(_split(self.opportunity_uuids))
-        self.log.info("%d opportunities.", len(opportunities))
+        self.log.info("Opportunities retrieved: %d.", len(opportunities))
         return opportunities
 
 
@@ -149,7 +149,7 @@ class ListOpportunitiesOperator(BaseOperator):
                     f"There are more than {self.max_records} opportunities (max_records). Narrow the filters, or use "
                     "ChartMogulToObjectStorageOperator, which writes any number of them to a file."
                 )
-        self.log.info("%d opportunities.", len(opportunities))
+        self.log.info("Opportunities listed: %d.", len(opportunities))
         return opportunities
 
 

@@ -25,7 +25,7 @@ def retrieve(opportunity_uuids: Any, **options: Any) -> RetrieveOpportunitiesOpe
 def test_it_returns_the_json_of_each_in_the_order_given(sandbox: Sandbox, logs: Logs) -> None:
     wanted = sandbox.opportunities[::-1]
     assert retrieve([opportunity["uuid"] for opportunity in wanted]).execute({}) == wanted
-    assert "3 opportunities." in logs.messages
+    assert "Opportunities retrieved: 3." in logs.messages
 
 
 def test_an_empty_list_sends_nothing(sandbox: Sandbox) -> None:
