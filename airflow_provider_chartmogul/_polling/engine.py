@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.list_scan import ListScan
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient, run_in_thread
-from airflow_provider_chartmogul._polling.single_looks import SECONDS_UNTIL_CONFIRMED, SingleLooks, Turns, grace_of
+from airflow_provider_chartmogul._polling.single_polls import SECONDS_UNTIL_CONFIRMED, SingleLooks, Turns, grace_of
 from airflow_provider_chartmogul._polling.subscription import Subscription
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulConfigurationError,

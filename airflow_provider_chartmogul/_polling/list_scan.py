@@ -16,7 +16,7 @@ from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
-from airflow_provider_chartmogul._polling.single_looks import Turns
+from airflow_provider_chartmogul._polling.single_polls import Turns
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
-    from airflow_provider_chartmogul._polling.single_looks import SingleLooks
+    from airflow_provider_chartmogul._polling.single_polls import SingleLooks
     from airflow_provider_chartmogul._polling.subscription import Subscription
 
 log = logging.getLogger(__name__)

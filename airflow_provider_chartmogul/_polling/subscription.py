@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from airflow_provider_chartmogul._polling.engine import Engine
-    from airflow_provider_chartmogul._polling.single_looks import SingleLooks
+    from airflow_provider_chartmogul._polling.single_polls import SingleLooks
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chartmogul._airflow import metrics
-from airflow_provider_chartmogul._polling import engine, single_looks
+from airflow_provider_chartmogul._polling import engine, single_polls
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulNotFoundError
 from tests.support.virtual_account import (
@@ -608,7 +608,7 @@ async def test_a_long_series_of_callbacks_lets_other_tasks_run(
             await asyncio.sleep(0)
 
     task = asyncio.create_task(another_task())
-    turns = single_looks.Turns(clock=lambda: now)
+    turns = single_polls.Turns(clock=lambda: now)
     for _ in range(1_000):
         now += milliseconds / 1000
         await turns.next(has_woken=has_woken)
