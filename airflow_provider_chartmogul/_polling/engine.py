@@ -20,7 +20,12 @@ from asgiref.sync import sync_to_async
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.list_scan import ListScan
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient, run_in_thread
-from airflow_provider_chartmogul._polling.single_polls import SECONDS_UNTIL_CONFIRMED, SingleLooks, Turns, grace_of
+from airflow_provider_chartmogul._polling.single_polls import (
+    SECONDS_UNTIL_CONFIRMED,
+    LoopYielder,
+    SinglePolls,
+    grace_period,
+)
 from airflow_provider_chartmogul._polling.subscription import Subscription
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulConfigurationError,
@@ -88,9 +93,9 @@ class _Account:
         self._engine = engine
         self._reloaded = -math.inf
         self._reloading: asyncio.Task[None] | None = None
-        self.looks = SingleLooks(client, self._reload)
-        self._scan = ListScan(client, self.looks, self._label, self._reload)
-        workers = [*self.looks.workers, *self._scan.workers, self._supervise]
+        self.single_polls = SinglePolls(client, self._reload)
+        self._scan = ListScan(client, self.single_polls, self._label, self._reload)
+        workers = [*self.single_polls.workers, *self._scan.workers, self._supervise]
         self._tasks = [start(_keep_running(worker)) for worker in workers]
 
     def add(self, subscription: Subscription) -> None:
@@ -100,18 +105,18 @@ class _Account:
         due = asyncio.get_running_loop().time() + min(_LONGEST_GATHERING, subscription.interval / 10)
         for uuid in subscription.opportunity_uuids or ():
             is_on_page = self._scan.locate(uuid, due)
-            self.looks.add(subscription, uuid, due + grace_of(subscription.interval) * is_on_page)
+            self.single_polls.add(subscription, uuid, due + grace_period(subscription.interval) * is_on_page)
 
     def remove(self, subscription: Subscription) -> None:
         if subscription.opportunity_uuids is None:
             self._scan.remove(subscription)
-            self.looks.stop_seeking(subscription)
+            self.single_polls.stop_searching(subscription)
         for uuid in subscription.opportunity_uuids or ():
             self.discard(subscription, uuid)
 
     def discard(self, subscription: Subscription, uuid: str) -> None:
-        self.looks.remove(subscription, uuid)
-        if uuid not in self.looks.targets:
+        self.single_polls.remove(subscription, uuid)
+        if uuid not in self.single_polls.targets:
             self._scan.forget(uuid)
 
     def close(self) -> None:
@@ -152,13 +157,13 @@ class _Account:
             if error and outage is None:
                 outage = now
                 log.warning("%s: all requests fail; a few are retried until one succeeds. %s", self._label(), error)
-                turns = Turns()
+                yielder = LoopYielder()
                 for subscription in subscriptions:
-                    await turns.next(has_woken=subscription.fail(error, None))
+                    await yielder.step(has_woken=subscription.notify_error(error, None))
             elif outage is not None and not error:
                 log.info("%s works again after %.0f s.", self._label(), now - outage)
                 outage = None
-            metrics.gauge("waits", len(self.looks.targets), **self.client.tags)
+            metrics.gauge("waits", len(self.single_polls.targets), **self.client.tags)
             metrics.gauge("subscribers", len(subscriptions), **self.client.tags)
             self._scan.measure()
             if error:
@@ -167,7 +172,7 @@ class _Account:
             for subscription in subscriptions:
                 if subscription.has_rounds and now >= subscription.next_round_end:
                     subscription.next_round_end = now + subscription.interval
-                    subscription.end_round(None, self.looks)
+                    subscription.end_round(None, self.single_polls)
 
 
 class _Source:
@@ -261,10 +266,10 @@ class Engine:
                 if any(subscription.opportunity_uuids is None for subscription in source.subscriptions):
                     metrics.gauge("seconds_since_complete_round", clock() - begin, conn_id=source.conn_id)
                 is_confirmed = failures > 1 and not error.transient
-                turns = Turns()
+                yielder = LoopYielder()
                 for subscription in tuple(source.subscriptions):
                     for uuid in subscription.opportunity_uuids or (None,) if is_confirmed else (None,):
-                        await turns.next(has_woken=subscription.fail(error, uuid))
+                        await yielder.step(has_woken=subscription.notify_error(error, uuid))
                 shortest = min((subscription.interval for subscription in source.subscriptions), default=math.inf)
                 longest = _LONGEST_PAUSE if error.transient or is_confirmed else SECONDS_UNTIL_CONFIRMED
                 await asyncio.sleep(min(shortest, 2.0 ** min(failures, 10) if error.transient else longest, longest))
@@ -311,11 +316,11 @@ class Engine:
             account = self._accounts[key] = _Account(self, key, RateLimitedClient(hook, rate_limit, self._run))
         source.account = account
         account.sources.add(source)
-        turns = Turns()
+        yielder = LoopYielder()
         for subscription in subscriptions:
             if subscription in source.subscriptions:
                 account.add(subscription)
-            await turns.next(has_woken=False)
+            await yielder.step(has_woken=False)
 
     def _detach(self, source: _Source) -> None:
         account, source.account = source.account, None

@@ -16,7 +16,7 @@ from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
-from airflow_provider_chartmogul._polling.single_polls import Turns
+from airflow_provider_chartmogul._polling.single_polls import LoopYielder
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
-    from airflow_provider_chartmogul._polling.single_polls import SingleLooks
+    from airflow_provider_chartmogul._polling.single_polls import SinglePolls
     from airflow_provider_chartmogul._polling.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
 _FEW_OPEN = 2  # opportunities of a segment, up to which it is read less often
 _INTERVALS_FOR_FEW_OPEN = 1.5
-_FEW_WAITS = 5  # are looked at singly, however short the list may be
-_WAITS_FOR_A_PAGE = 2  # whose single looks take as many requests, or more
+_FEW_WAITS = 5  # are polled individually, however short the list may be
+_WAITS_FOR_A_PAGE = 2  # whose individual polls take as many requests, or more
 _LATE_ROUND = 1.25  # intervals
 _ROUNDS_BETWEEN_CHECKS = 100
 _FIRST_CHECK = 10  # the number of its round
 _SECONDS_BETWEEN_PAGES_OF_A_CHECK = 2.0
-_MOST_DIFFERENCES = 20  # that are looked at before the check is believed
+_MOST_DIFFERENCES = 20  # that are retrieved to confirm a failed check
 
 
 class ListScan:
@@ -50,7 +50,7 @@ class ListScan:
     Read the list for watchers, and for waits where a page has several of them.
 
     :param client: sends the requests
-    :param looks: the waits
+    :param single_polls: the waits
     :param label: returns the name of the connection for log lines
     :param on_key_error: called when ChartMogul rejects the API key
     """
@@ -58,14 +58,14 @@ class ListScan:
     def __init__(
         self,
         client: RateLimitedClient,
-        looks: SingleLooks,
+        single_polls: SinglePolls,
         label: Callable[[], str],
         on_key_error: Callable[[], Awaitable[None]],
     ) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.positions = ListPositions()
         self._client = client
-        self._looks = looks
+        self._single_polls = single_polls
         self._label = label
         self._on_key_error = on_key_error
         self._queue: DueQueue[Segment] = DueQueue()
@@ -99,7 +99,7 @@ class ListScan:
             self._completed = self._joined
         self.subscriptions[subscription] = None
         for segment in self.positions:
-            # Those with closed opportunities too: the newcomer has seen none.
+            # Those with closed opportunities too: the new subscription has received none.
             self._put(segment, self._joined)
             self._pending.add(segment)
         self._has_read.set()
@@ -118,7 +118,7 @@ class ListScan:
         """
         Find the page of an opportunity that is polled, if that pays.
 
-        :param due: when it is to be seen
+        :param due: when it is to be polled
         :return: whether a page that is known to have it is read then
         """
         segment = self.positions.owners.get(uuid)
@@ -172,10 +172,10 @@ class ListScan:
     async def _read(self, segment: Segment, due: float) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            answer = await self._client.call(page_request(segment.cursor), max_retries=0)
+            response = await self._client.call(page_request(segment.cursor), max_retries=0)
             if not segment.is_known:
                 return
-            entries, added = self.positions.apply(segment, answer.value, answer.sent, clock())
+            entries, added = self.positions.apply(segment, response.value, response.sent, clock())
         except PositionError as error:
             self._on_misfit(segment, error)
         except ChartMogulError as error:
@@ -190,7 +190,7 @@ class ListScan:
             if self.positions.malformed:
                 self._report("malformed", "a page of the list has entries that are no opportunities; they are skipped.")
             self._schedule(segment, due, entries)
-            await self._deliver(segment, entries, answer.sent)
+            await self._deliver(segment, entries, response.sent)
 
     async def _on_refused_or_failed(self, segment: Segment, error: ChartMogulError) -> None:
         is_refused = isinstance(error, ChartMogulInvalidRequestError | ChartMogulNotFoundError)
@@ -210,22 +210,22 @@ class ListScan:
             self._unread.add(segment)
 
     async def _deliver(self, segment: Segment, entries: list[dict[str, Any]], sent: float) -> None:
-        turns = Turns()
+        yielder = LoopYielder()
         for entry in entries:
             uuid = entry["uuid"]
             self._unlocated.discard(uuid)
             if self.positions.owners.get(uuid) is not segment:
                 continue  # another segment delivered it meanwhile
-            target = self._looks.targets.get(uuid)
-            if target is None or target.sought <= sent:
+            target = self._single_polls.targets.get(uuid)
+            if target is None or target.searched <= sent:
                 for subscription in tuple(self.subscriptions):
-                    await turns.next(has_woken=subscription.tell(entry))
+                    await yielder.step(has_woken=subscription.notify(entry))
             if target:
-                await self._looks.see_on_page(entry, sent, segment.period, turns)
+                await self._single_polls.on_listed(entry, sent, segment.period, yielder)
 
     def _schedule(self, segment: Segment, due: float, entries: list[dict[str, Any]]) -> None:
         now = asyncio.get_running_loop().time()
-        targets = self._looks.targets
+        targets = self._single_polls.targets
         following = segment.next
         if following and following not in self._reading | self._pending and self.positions.can_merge(segment):
             self._queue.discard(following)
@@ -241,7 +241,7 @@ class ListScan:
         elif before == math.inf:
             self._put(segment, now + segment.period)
         else:
-            # Counted from the beat, unless that is over: reads that were missed are not made up for.
+            # Counted from the due time, unless the next one is over, too: missed reads are not made up for.
             self._put(segment, max(due + segment.period, now))
 
     def _period(self, segment: Segment, waits: list[float]) -> float:
@@ -257,7 +257,7 @@ class ListScan:
                 period = _INTERVALS_FOR_FEW_OPEN * interval
         if len(waits) >= _WAITS_FOR_A_PAGE:
             return min(period, *waits)
-        # A single wait is worth a page only in the place of its single look.
+        # A single wait is worth a page only if the page replaces its individual poll.
         return interval if waits and waits[0] >= interval else period
 
     def _on_failed(self, segment: Segment, error: ChartMogulError) -> None:
@@ -270,7 +270,7 @@ class ListScan:
             self._failing_since = now
             log.warning("%s: the list cannot be read completely; waits are polled one by one. %s", self._label(), error)
         for subscription in tuple(self.subscriptions):
-            subscription.fail(error, None)
+            subscription.notify_error(error, None)
 
     def _on_misfit(self, segment: Segment, error: PositionError) -> None:
         if not self.positions.is_ordered:
@@ -329,14 +329,14 @@ class ListScan:
                 self._completed = clock()
                 self._on_complete_round(self._completed - begin, interval, is_first=number == 1)
             for subscription in tuple(self.subscriptions):
-                subscription.end_round(self.positions.owners.keys() if is_complete else None, self._looks)
+                subscription.end_round(self.positions.owners.keys() if is_complete else None, self._single_polls)
             is_checked = number % _ROUNDS_BETWEEN_CHECKS == _FIRST_CHECK and all(task.done() for task in self.tasks)
             if is_complete and is_checked and self.positions.is_ordered:
                 self.tasks = [asyncio.create_task(self._check_positions())]
-            # A newcomer need not wait for the next round to know that it has seen everything.
-            await self._until(functools.partial(self._has_newcomer, begin), self._round_end - clock())
+            # A new subscription need not wait for the next round to have received everything.
+            await self._until(functools.partial(self._has_new_subscription, begin), self._round_end - clock())
 
-    def _has_newcomer(self, since: float) -> bool:
+    def _has_new_subscription(self, since: float) -> bool:
         return self._joined > since
 
     async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
@@ -350,11 +350,11 @@ class ListScan:
         """Forget opportunities of a list read in sequence that this round did not show."""
         if self.positions.is_ordered:
             return
-        turns = Turns()
+        yielder = LoopYielder()
         for uuid, owner in tuple(self.positions.owners.items()):
             if not owner.is_known:
                 del self.positions.owners[uuid]
-            await turns.next(has_woken=False)
+            await yielder.step(has_woken=False)
 
     def _on_complete_round(self, seconds: float, interval: float, *, is_first: bool) -> None:
         metrics.timing("round_seconds", seconds, **self._client.tags)

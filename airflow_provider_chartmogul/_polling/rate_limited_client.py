@@ -33,7 +33,7 @@ _FAILURES_UNTIL_OUTAGE = 5  # in a row
 _SECONDS_BETWEEN_CHECKS = 1.0
 
 
-class Answer(NamedTuple, Generic[_Result]):
+class Response(NamedTuple, Generic[_Result]):
     """
     The result of a request.
 
@@ -67,7 +67,7 @@ class RateLimitedClient:
         self._rate_limit = rate_limit
         self._run = run or run_in_thread
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._turn = asyncio.Lock()
+        self._rate_lock = asyncio.Lock()
         self._failures = 0
         self._last_error: ChartMogulError | None = None
         self._is_healthy = asyncio.Event()
@@ -86,7 +86,7 @@ class RateLimitedClient:
 
     async def call(
         self, function: Callable[[ChartMogulHook], _Result], *, max_retries: int | None = None
-    ) -> Answer[_Result]:
+    ) -> Response[_Result]:
         """
         Call a function that sends one request through the hook it is given.
 
@@ -111,30 +111,30 @@ class RateLimitedClient:
         """Close the session. Requests in flight end by themselves, and keep no process from exiting."""
         self.hook.close()
 
-    async def _send(self, function: Callable[[ChartMogulHook], _Result]) -> Answer[_Result]:
+    async def _send(self, function: Callable[[ChartMogulHook], _Result]) -> Response[_Result]:
         clock = asyncio.get_running_loop().time
         hook = self.hook
         async with self._slots:
-            await self._wait_for_turn()
+            await self._wait_for_rate_limit()
             sent = clock()
             error: ChartMogulError | None = None
             try:
                 async with asyncio.timeout(hook.settings.timeout + _GRACE):
                     value = await self._run(function, hook)
             except TimeoutError:
-                message = f"no complete answer from {hook.host} within {hook.settings.timeout:g} s"
+                message = f"no complete response from {hook.host} within {hook.settings.timeout:g} s"
                 error = ChartMogulUnreachableError(message)
             except ChartMogulError as raised:
                 error = raised
-        self._take_note(error, sent, clock())
+        self._record(error, sent, clock())
         if error:
             raise error
-        return Answer(value, sent)
+        return Response(value, sent)
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_rate_limit(self) -> None:
         clock = asyncio.get_running_loop().time
         # One at a time, so that a pause is kept by all requests but those in flight.
-        async with self._turn:
+        async with self._rate_lock:
             while self.outage and (wait := self._next_probe - clock()) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(wait, _SECONDS_BETWEEN_CHECKS)):
@@ -146,7 +146,7 @@ class RateLimitedClient:
             if self.outage:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
 
-    def _take_note(self, error: ChartMogulError | None, sent: float, now: float) -> None:
+    def _record(self, error: ChartMogulError | None, sent: float, now: float) -> None:
         status = 200 if error is None else error.status or type(error).__name__
         metrics.count("requests", **self.tags, status=status)
         if isinstance(error, ChartMogulRateLimitError):
@@ -170,7 +170,7 @@ async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result
     """
     Call a function in a daemon thread of its own.
 
-    Neither an executor nor a thread that is no daemon lets the process exit while a server withholds its answer.
+    Neither an executor nor a thread that is no daemon lets the process exit while a server withholds its response.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Result] = loop.create_future()

@@ -1,4 +1,4 @@
-"""Opportunities that are polled one by one."""
+"""The individual polls of opportunities."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SECONDS_UNTIL_CONFIRMED = 10.0  # a second look, or after an interval if that is shorter
-_MOST_SOUGHT = 200  # opportunities that the list lacks are looked at in portions
-_LONGEST_STEP = 0.005  # seconds of CPU time until the event loop's other tasks get their turn
+SECONDS_UNTIL_CONFIRMED = 10.0  # by a second poll, or after an interval if that is shorter
+_MOST_SEARCHED = 200  # opportunities that the list lacks are retrieved in portions
+_LONGEST_STEP = 0.005  # seconds of CPU time until control returns to the event loop
 _WAKE_UPS_IN_A_STEP = 50
 
 
@@ -37,21 +37,21 @@ class Target:
     An opportunity to poll.
 
     :param subscriptions: those that poll it
-    :param seekers: those that know it and whose list lacks it
+    :param searchers: those that know it and whose list lacks it
     """
 
     uuid: str
     interval: float = math.inf
     subscriptions: dict[Subscription, None] = field(default_factory=dict)
-    seekers: dict[Subscription, None] = field(default_factory=dict)
-    seen: float = -math.inf  # when the newest answer arrived
-    sought: float = -math.inf  # when the newest answer for seekers arrived
+    searchers: dict[Subscription, None] = field(default_factory=dict)
+    received: float = -math.inf  # when the newest response arrived
+    searched: float = -math.inf  # when the newest response for searchers arrived
     failures: int = 0  # in a row
-    rejected: Exception | None = None  # the permanent error of the last look
-    rejected_at: float = -math.inf  # when a look first met it
+    rejected: Exception | None = None  # the permanent error of the last poll
+    rejected_at: float = -math.inf  # when a poll first met it
 
 
-class Turns:
+class LoopYielder:
     """
     Let the event loop's other tasks run between the callbacks of a long series.
 
@@ -63,7 +63,7 @@ class Turns:
         self._begin = clock()
         self._wake_ups = 0
 
-    async def next(self, *, has_woken: bool) -> None:
+    async def step(self, *, has_woken: bool) -> None:
         """Pause if enough was done."""
         self._wake_ups += has_woken
         if self._wake_ups == _WAKE_UPS_IN_A_STEP or self._clock() - self._begin > _LONGEST_STEP:
@@ -71,9 +71,9 @@ class Turns:
             self._begin, self._wake_ups = self._clock(), 0
 
 
-class SingleLooks:
+class SinglePolls:
     """
-    Look at each opportunity when an interval has passed since it was last seen, singly or on a page of the list.
+    Poll each opportunity an interval after it was last received, individually or on a page of the list.
 
     Opportunities that fail wait in a queue of their own, so that requests that hang delay none of the others.
 
@@ -102,7 +102,7 @@ class SingleLooks:
         """
         Poll an opportunity for a subscription.
 
-        :param due: when to look at it, also if it is polled already: the newcomer has seen nothing
+        :param due: when to poll it, even if it is polled already: the new subscription has received nothing
         """
         target = self.targets.setdefault(uuid, Target(uuid))
         target.subscriptions[subscription] = None
@@ -113,51 +113,51 @@ class SingleLooks:
         """Stop polling an opportunity for a subscription."""
         if target := self.targets.get(uuid):
             target.subscriptions.pop(subscription, None)
-            if not target.subscriptions and not target.seekers:
+            if not target.subscriptions and not target.searchers:
                 self._discard(target)
 
-    def seek(self, subscription: Subscription, uuids: Collection[str]) -> None:
-        """Look at opportunities that the list lacks, until they are found or their deletion is confirmed."""
-        for target in [target for target in self.targets.values() if not target.subscriptions and not target.seekers]:
+    def search(self, subscription: Subscription, uuids: Collection[str]) -> None:
+        """Poll opportunities that the list lacks, until they are found or their deletion is confirmed."""
+        for target in [target for target in self.targets.values() if not target.subscriptions and not target.searchers]:
             self._discard(target)
-        free = _MOST_SOUGHT - sum(bool(target.seekers) for target in self.targets.values())
+        free = _MOST_SEARCHED - sum(bool(target.searchers) for target in self.targets.values())
         for uuid in itertools.islice(uuids, max(0, free)):
             target = self.targets.setdefault(uuid, Target(uuid))
             target.interval = min(target.interval, subscription.interval)
-            if not target.seekers:
+            if not target.searchers:
                 self._put(target, asyncio.get_running_loop().time())
-            target.seekers[subscription] = None
+            target.searchers[subscription] = None
 
-    def stop_seeking(self, subscription: Subscription) -> None:
+    def stop_searching(self, subscription: Subscription) -> None:
         """Forget a subscription that ends."""
         for target in tuple(self.targets.values()):
-            if target.seekers.pop(subscription, self) is None and not target.subscriptions and not target.seekers:
+            if target.searchers.pop(subscription, self) is None and not target.subscriptions and not target.searchers:
                 self._discard(target)
 
-    async def see_on_page(self, opportunity: dict[str, Any], sent: float, period: float, turns: Turns) -> None:
+    async def on_listed(self, opportunity: dict[str, Any], sent: float, period: float, yielder: LoopYielder) -> None:
         """
-        Tell those that poll an opportunity that a page of the list has it.
+        Notify the subscribers of an opportunity that is on a page of the list.
 
         :param sent: when the page was requested
         :param period: seconds after which that page is read again
         """
         target = self.targets.get(opportunity["uuid"])
-        if target is None or sent < target.seen:
+        if target is None or sent < target.received:
             return
-        target.seekers.clear()
+        target.searchers.clear()
         if not target.subscriptions:
             self._discard(target)
             return
         target.interval = min(subscription.interval for subscription in target.subscriptions)
-        # A page that is read often enough takes the place of single looks.
-        grace = grace_of(target.interval) if period <= target.interval else 0
-        await self._on_seen(target, opportunity, sent + target.interval + grace, turns)
+        # A page that is read often enough replaces individual polls.
+        grace = grace_period(target.interval) if period <= target.interval else 0
+        await self._on_polled(target, opportunity, sent + target.interval + grace, yielder)
 
     async def fail_all(self, error: ChartMogulError) -> None:
-        """Blame a confirmed error of the connection or its key on each opportunity, with its own request."""
-        turns = Turns()
+        """Report a confirmed error of the connection or its key for each opportunity, with its own request."""
+        yielder = LoopYielder()
         for target in tuple(self.targets.values()):
-            await self._on_failed(target, _for_request_of(target.uuid, error), turns)
+            await self._on_failed(target, _for_request_of(target.uuid, error), yielder)
 
     async def _work(self, queue: DueQueue[Target]) -> None:
         clock = asyncio.get_running_loop().time
@@ -165,18 +165,18 @@ class SingleLooks:
             target, due = await queue.next()
             metrics.timing("poll_lateness", max(0.0, clock() - due), **self._client.tags)
             try:
-                await self._look(target, due)
+                await self._poll(target, due)
             finally:
                 # Also after an unexpected error.
-                is_wanted = target.subscriptions or target.seekers
+                is_wanted = target.subscriptions or target.searchers
                 if is_wanted and target not in self._due and target not in self._failing:
                     self._put(target, clock() + target.interval)
 
-    async def _look(self, target: Target, due: float) -> None:
+    async def _poll(self, target: Target, due: float) -> None:
         clock = asyncio.get_running_loop().time
-        uuid, turns = target.uuid, Turns()
+        uuid, yielder = target.uuid, LoopYielder()
         try:
-            answer = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid), max_retries=0)
+            response = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid), max_retries=0)
         except ChartMogulError as error:
             if error.transient:
                 target.failures += 1
@@ -184,34 +184,34 @@ class SingleLooks:
                 pause = backoff_delay(min(target.failures - 1, 10), error.retry_after)
                 self._put(target, clock() + min(target.interval, LONGEST_BACKOFF, pause))
                 if target.failures > self._client.hook.settings.max_retries:
-                    await self._on_failed(target, error, turns)
+                    await self._on_failed(target, error, yielder)
             else:
-                await self._reject(target, error, turns)
+                await self._reject(target, error, yielder)
         except Exception as error:
             if type(error) is not type(target.rejected):
                 log.exception("Unexpected error at opportunity %s.", uuid)
-            await self._reject(target, error, turns)
+            await self._reject(target, error, yielder)
         else:
-            if answer.sent < target.seen:  # a page that was requested later was faster
-                self._put(target, target.seen + target.interval + grace_of(target.interval))
+            if response.sent < target.received:  # a page that was requested later was faster
+                self._put(target, target.received + target.interval + grace_period(target.interval))
             else:
-                # Counted from the beat, unless that is over: looks that were missed are not made up for.
-                await self._on_seen(target, answer.value, max(due + target.interval, clock()), turns)
+                # Counted from the due time, unless the next one is over, too: missed polls are not made up for.
+                await self._on_polled(target, response.value, max(due + target.interval, clock()), yielder)
 
-    async def _reject(self, target: Target, error: Exception, turns: Turns) -> None:
-        """Handle a permanent error: pass it on if a look some time ago met the same."""
+    async def _reject(self, target: Target, error: Exception, yielder: LoopYielder) -> None:
+        """Handle a permanent error: pass it on if an earlier poll met the same."""
         now = asyncio.get_running_loop().time()
         confirmed_after = min(target.interval, SECONDS_UNTIL_CONFIRMED)
         if type(error) is not type(target.rejected):
             target.rejected, target.rejected_at, target.failures = error, now, 0
-        # A newcomer may have had it looked at sooner.
+        # A new subscription may have had it polled sooner.
         is_confirmed = target.rejected_at < now >= target.rejected_at + confirmed_after
         self._put(target, now + target.interval if is_confirmed else target.rejected_at + confirmed_after)
         if isinstance(error, KEY_ERRORS) and self._is_key_rejected(target, now, confirmed_after):
             await self.fail_all(error)
         elif is_confirmed:
-            await self._on_failed(target, error, turns)
-            self._forget_seekers(target, now)
+            await self._on_failed(target, error, yielder)
+            self._end_search(target, now)
         if isinstance(error, KEY_ERRORS):
             await self._on_key_error()
 
@@ -225,24 +225,24 @@ class SingleLooks:
                 self._put(other, now)
         return now - self._key_rejected_at >= confirmed_after
 
-    async def _on_seen(self, target: Target, opportunity: dict[str, Any], due: float, turns: Turns) -> None:
-        target.seen = asyncio.get_running_loop().time()
+    async def _on_polled(self, target: Target, opportunity: dict[str, Any], due: float, yielder: LoopYielder) -> None:
+        target.received = asyncio.get_running_loop().time()
         target.failures, target.rejected = 0, None
-        subscriptions = (*target.subscriptions, *target.seekers)
-        self._forget_seekers(target, target.seen)
+        subscriptions = (*target.subscriptions, *target.searchers)
+        self._end_search(target, target.received)
         if target.subscriptions:
             self._put(target, due)
         for subscription in subscriptions:
-            await turns.next(has_woken=subscription.tell(opportunity))
+            await yielder.step(has_woken=subscription.notify(opportunity))
 
-    async def _on_failed(self, target: Target, error: Exception, turns: Turns) -> None:
-        for subscription in (*target.subscriptions, *target.seekers):
-            await turns.next(has_woken=subscription.fail(error, target.uuid))
+    async def _on_failed(self, target: Target, error: Exception, yielder: LoopYielder) -> None:
+        for subscription in (*target.subscriptions, *target.searchers):
+            await yielder.step(has_woken=subscription.notify_error(error, target.uuid))
 
-    def _forget_seekers(self, target: Target, now: float) -> None:
-        if target.seekers:
-            target.sought = now
-            target.seekers.clear()
+    def _end_search(self, target: Target, now: float) -> None:
+        if target.searchers:
+            target.searched = now
+            target.searchers.clear()
             if not target.subscriptions:  # stays known until the next search, as newer than pages in flight
                 self._due.discard(target)
                 self._failing.discard(target)
@@ -258,8 +258,8 @@ class SingleLooks:
         self._failing.discard(target)
 
 
-def grace_of(interval: float) -> float:
-    """Return the seconds that a page may be late before an opportunity on it is looked at singly."""
+def grace_period(interval: float) -> float:
+    """Return the seconds that a page may be late before an opportunity on it is polled individually."""
     return min(interval / 4, 3.0)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from airflow_provider_chartmogul._polling.engine import Engine
-    from airflow_provider_chartmogul._polling.single_polls import SingleLooks
+    from airflow_provider_chartmogul._polling.single_polls import SinglePolls
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +52,21 @@ class Subscription:
             self.opportunity_uuids.discard(opportunity_uuid)
             self._engine.discard(self, opportunity_uuid)
 
-    def tell(self, opportunity: dict[str, Any]) -> bool:
+    def notify(self, opportunity: dict[str, Any]) -> bool:
         """Pass an opportunity on; return whether a task was woken."""
         try:
             return self.subscriber.on_opportunity(opportunity)
         except Exception as defect:  # noqa: BLE001  # of one subscriber, which must not end the others
             return self._report(defect)
 
-    def fail(self, error: Exception, opportunity_uuid: str | None) -> bool:
+    def notify_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
         """Pass an error on; return whether a task was woken."""
         try:
             return self.subscriber.on_error(error, opportunity_uuid)
         except Exception as defect:  # noqa: BLE001  # likewise
             return self._report(defect)
 
-    def end_round(self, listed: AbstractSet[str] | None, looks: SingleLooks) -> None:
+    def end_round(self, listed: AbstractSet[str] | None, single_polls: SinglePolls) -> None:
         """Let the subscriber end a round, unless it is still busy with the one before."""
 
         async def end_round() -> None:
@@ -76,7 +76,7 @@ class Subscription:
                 self._report(defect)
             else:
                 if missing and listed is not None:
-                    looks.seek(self, [uuid for uuid in missing if uuid not in listed])
+                    single_polls.search(self, [uuid for uuid in missing if uuid not in listed])
 
         if self._round_end is None or self._round_end.done():
             self._round_end = asyncio.create_task(end_round())

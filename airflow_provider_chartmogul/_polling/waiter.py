@@ -44,7 +44,7 @@ class Waiter(Subscriber):
     def __init__(self, opportunity_uuids: Iterable[str], read: Callable[[dict[str, Any]], Any]) -> None:
         self.opportunity_uuids = frozenset(opportunity_uuids)
         self._read = read
-        self._last_seen: dict[str, str] = {}
+        self._last_value: dict[str, str] = {}
         self._failing: set[str | None] = set()
         self._events: deque[WaitEvent] = deque()
         self._has_events = asyncio.Event()
@@ -69,11 +69,11 @@ class Waiter(Subscriber):
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         """Queue an event unless the opportunity is unchanged."""
         uuid = opportunity["uuid"]
-        seen = repr(self._read(opportunity))  # compared as text, since True == 1 in Python
-        is_unchanged = self._last_seen.get(uuid) == seen
+        value = repr(self._read(opportunity))  # compared as text, since True == 1 in Python
+        is_unchanged = self._last_value.get(uuid) == value
         if is_unchanged and not self._failing & {uuid, None}:
             return False
-        self._last_seen[uuid] = seen
+        self._last_value[uuid] = value
         self._failing -= {uuid, None}
         return self._put(WaitEvent(uuid, opportunity))
 

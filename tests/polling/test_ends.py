@@ -12,13 +12,23 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulUnreachableError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from tests.support.listeners import listening
-from tests.support.waits import INTERVAL, eventually, looks, make_open, payload_of, run, trigger_for, uuids_of, waiting
+from tests.support.waits import (
+    INTERVAL,
+    eventually,
+    make_open,
+    payload_of,
+    polls_of,
+    run,
+    trigger_for,
+    uuids_of,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from tests.polling.conftest import OpenSandbox
 
 
-@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+@pytest.mark.parametrize("waits", [1, 20], ids=["polled individually", "in the list"])
 def test_a_rotated_key_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
     sandbox = open_sandbox(opportunities=20)
     uuids = make_open(sandbox)[:waits]
@@ -39,7 +49,7 @@ def test_a_rotated_key_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+@pytest.mark.parametrize("waits", [1, 20], ids=["polled individually", "in the list"])
 def test_a_corrected_host_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
     sandbox = open_sandbox(opportunities=20)
     uuids = make_open(sandbox)[:waits]
@@ -59,14 +69,14 @@ def test_a_corrected_host_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: p
     run(test())
 
 
-@pytest.mark.parametrize("waits", [1, 5, 20], ids=["one looked at singly", "five looked at singly", "swept for"])
+@pytest.mark.parametrize("waits", [1, 5, 20], ids=["one individually", "five individually", "in the list"])
 def test_a_rejected_key_ends_all_waits_of_the_connection_at_once(open_sandbox: OpenSandbox, waits: int) -> None:
     sandbox = open_sandbox(opportunities=20)
     uuids = make_open(sandbox)[:waits]
 
     async def test() -> None:
         async with waiting(trigger_for(uuid) for uuid in uuids) as tasks:
-            await eventually(lambda: set(uuids) <= set(looks(sandbox)) or "first page" in looks(sandbox))
+            await eventually(lambda: set(uuids) <= set(polls_of(sandbox)) or "first page" in polls_of(sandbox))
             sandbox.rotate_api_key("nobody-told-airflow")
             sandbox.clear_requests()
             await eventually(lambda: all(task.done() for task in tasks))
@@ -104,7 +114,7 @@ def test_an_opportunity_that_does_not_exist_ends_only_its_own_wait(open_sandbox:
             made = len(sandbox.requests)
             await eventually(lambda: len(sandbox.requests) >= made + 4)
             assert not any(task.done() for task in tasks[1:])
-            assert looks(sandbox).count(unknown) == 2
+            assert polls_of(sandbox).count(unknown) == 2
 
     run(test())
 

@@ -98,7 +98,7 @@ async def test_a_wait_is_polled_once_an_interval() -> None:
     account, recorder = account_of(50), Recorder([uuid_of(7)])
     with polled(account, recorder):
         await asyncio.sleep(605)
-    assert account.looked_at == [uuid_of(7)] * 11
+    assert account.polled == [uuid_of(7)] * 11
     assert account.pages_since(0) == 0
 
 
@@ -108,24 +108,24 @@ async def test_waits_that_a_few_pages_show_cost_those_pages() -> None:
     recorders = [Recorder([uuid]) for uuid in account.categories]
     subscriptions = [polled(account, recorder).__enter__() for recorder in recorders]
     await asyncio.sleep(120)
-    looks, begin = len(account.looked_at), clock()
+    polls, begin = len(account.polled), clock()
     await asyncio.sleep(600)
-    assert len(account.looked_at) == looks
+    assert len(account.polled) == polls
     assert 50 <= account.pages_since(begin) <= 55
     for subscription in subscriptions:
         subscription.__exit__()
 
 
 @virtual
-async def test_a_few_waits_in_a_large_account_are_looked_at_singly() -> None:
+async def test_a_few_waits_in_a_large_account_are_polled_individually() -> None:
     account = account_of(10_000)
     recorder = Recorder(list(account.categories)[::1250])
     with polled(account, recorder):
         await asyncio.sleep(60)
-        begin, looks = clock(), len(account.looked_at)
+        begin, polls = clock(), len(account.polled)
         await asyncio.sleep(600)
         assert account.pages_since(begin) == 0
-        assert len(account.looked_at) - looks == pytest.approx(80, abs=8)
+        assert len(account.polled) - polls == pytest.approx(80, abs=8)
 
 
 @virtual
@@ -185,7 +185,7 @@ async def test_every_page_is_read_each_round_if_the_connection_says_so() -> None
 
 
 @virtual
-async def test_what_is_created_and_deleted_is_noticed_and_nothing_else_is_looked_at() -> None:
+async def test_what_is_created_and_deleted_is_noticed_and_nothing_else_is_polled() -> None:
     account = account_of(1_000)
     watcher = Recorder()
     with polled(account, watcher, 10):
@@ -193,7 +193,7 @@ async def test_what_is_created_and_deleted_is_noticed_and_nothing_else_is_looked
         account.categories[uuid_of(5000)] = "pipeline"
         await asyncio.sleep(20)
         assert watcher.now[uuid_of(5000)] == "pipeline"
-        assert account.looked_at == []
+        assert account.polled == []
         del account.categories[uuid_of(500)]
         deleted = clock()
         await asyncio.sleep(60)
@@ -201,11 +201,11 @@ async def test_what_is_created_and_deleted_is_noticed_and_nothing_else_is_looked
         moment, error, _ = watcher.errors[0]
         assert isinstance(error, ChartMogulNotFoundError)
         assert deleted + 10 <= moment
-        assert set(account.looked_at) == {uuid_of(500)}
+        assert set(account.polled) == {uuid_of(500)}
 
 
 @virtual
-async def test_opportunities_that_a_short_list_hides_are_looked_at_and_not_deleted() -> None:
+async def test_opportunities_that_a_short_list_hides_are_polled_and_not_deleted() -> None:
     account = account_of(300)
     watcher = Recorder()
     with polled(account, watcher, 10):
@@ -243,12 +243,12 @@ async def test_a_newcomer_sees_all_before_its_first_round_ends() -> None:
     account.categories.update(dict.fromkeys(account.categories, "lost"))
     with polled(account, Recorder(), 60):
         await asyncio.sleep(100)
-        newcomer = Recorder()
-        with polled(account, newcomer, 60):
+        new_watcher = Recorder()
+        with polled(account, new_watcher, 60):
             await asyncio.sleep(5)
-            assert newcomer.rounds[0][1] == 2_000
-            assert len(newcomer.now) == 2_000
-            assert max(newcomer.seen.values()) <= newcomer.rounds[0][0]
+            assert new_watcher.rounds[0][1] == 2_000
+            assert len(new_watcher.now) == 2_000
+            assert max(new_watcher.seen.values()) <= new_watcher.rounds[0][0]
 
 
 @virtual
@@ -296,7 +296,7 @@ def test_an_error_of_the_list_ends_no_wait_and_the_waits_go_on(status: int) -> N
 
 
 @virtual
-async def test_behind_a_broken_page_waits_are_looked_at_singly_and_other_pages_are_read() -> None:
+async def test_behind_a_broken_page_waits_are_polled_individually_and_other_pages_are_read() -> None:
     account = account_of(2_000)
     uuids = list(reversed(account.categories))
     watcher, wait = Recorder(), Recorder(uuids[800:1000])
@@ -326,8 +326,8 @@ def test_cursors_that_are_refused_from_some_time_on_are_replaced(monkeypatch: py
         cursor = params.get("cursor")
         if cursor and not cursor.startswith("new "):
             raise error_of(endpoint, 400)
-        answer = request(hook, method, endpoint, params={**params, "cursor": cursor and cursor.removeprefix("new ")})
-        return {**answer, "cursor": f"new {answer['cursor']}"}
+        response = request(hook, method, endpoint, params={**params, "cursor": cursor and cursor.removeprefix("new ")})
+        return {**response, "cursor": f"new {response['cursor']}"}
 
     async def test() -> None:
         account, watcher = account_of(2_000), Recorder()
@@ -418,7 +418,7 @@ async def test_a_connection_that_was_never_found_ends_waits_and_one_that_is_lost
         assert again.now
 
 
-@pytest.mark.parametrize("waits", [1, 200], ids=["looked at singly", "on pages beside a watcher"])
+@pytest.mark.parametrize("waits", [1, 200], ids=["polled individually", "on pages beside a watcher"])
 def test_an_outage_is_met_with_few_requests_and_its_end_is_noticed_within_a_minute(waits: int) -> None:
     async def test() -> None:
         account = account_of(2_000)
@@ -588,10 +588,10 @@ async def test_an_opportunity_that_a_subscriber_discards_is_polled_no_more() -> 
     with polled(account, recorder, 10) as subscription:
         await asyncio.sleep(30)
         subscription.discard(uuid_of(1))
-        looks = account.looked_at.count(uuid_of(1))
+        polls = account.polled.count(uuid_of(1))
         await asyncio.sleep(100)
-        assert account.looked_at.count(uuid_of(1)) == looks
-        assert account.looked_at.count(uuid_of(2)) > 10
+        assert account.polled.count(uuid_of(1)) == polls
+        assert account.polled.count(uuid_of(2)) > 10
 
 
 @pytest.mark.parametrize(("milliseconds", "has_woken", "runs"), [(2, False, 334), (0, True, 21), (0, False, 1)])
@@ -608,10 +608,10 @@ async def test_a_long_series_of_callbacks_lets_other_tasks_run(
             await asyncio.sleep(0)
 
     task = asyncio.create_task(another_task())
-    turns = single_polls.Turns(clock=lambda: now)
+    yielder = single_polls.LoopYielder(clock=lambda: now)
     for _ in range(1_000):
         now += milliseconds / 1000
-        await turns.next(has_woken=has_woken)
+        await yielder.step(has_woken=has_woken)
     await asyncio.sleep(0)
     task.cancel()
     assert runs_of_another_task == runs

@@ -17,7 +17,7 @@ from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondit
 from airflow_provider_chartmogul.sandbox import Fault
 from tests.polling.conftest import UNLIMITED
 from tests.support.listeners import listening
-from tests.support.waits import INTERVAL, eventually, looks, make_open, run, trigger_for, uuids_of, waiting
+from tests.support.waits import INTERVAL, eventually, make_open, polls_of, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
     from tests.polling.conftest import OpenSandbox
@@ -39,7 +39,7 @@ TRANSIENT = {
 
 
 @pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize("waits", [1, 20], ids=["looked at singly", "swept for"])
+@pytest.mark.parametrize("waits", [1, 20], ids=["polled individually", "in the list"])
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
 def test_a_transient_fault_is_logged_once_and_the_wait_continues(
     open_sandbox: OpenSandbox, fault: Fault, waits: int
@@ -75,7 +75,7 @@ def test_one_opportunity_that_cannot_be_had_does_not_hold_up_the_others(open_san
 
     async def test() -> None:
         async with waiting(trigger_for(uuid) for uuid in [poisoned, *healthy]) as tasks:
-            await eventually(lambda: looks(sandbox).count(poisoned) >= 5)
+            await eventually(lambda: polls_of(sandbox).count(poisoned) >= 5)
             for uuid in healthy:
                 sandbox.set_opportunity(uuid, forecast_category="won")
             await eventually(lambda: all(task.done() for task in tasks[1:]))
@@ -110,8 +110,8 @@ def test_an_opportunity_that_hangs_is_asked_for_no_more_often_than_the_others(op
 
     async def test() -> None:
         async with waiting([trigger_for(hanging), trigger_for(other)]):
-            await eventually(lambda: looks(sandbox).count(hanging) >= 4)
-        assert looks(sandbox).count(other) >= 3
+            await eventually(lambda: polls_of(sandbox).count(hanging) >= 4)
+        assert polls_of(sandbox).count(other) >= 3
 
     run(test())
 
@@ -208,7 +208,7 @@ def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection
         many = [trigger_for(uuid, poll_interval=0.1) for uuid in uuids]
         at_another_interval = trigger_for(uuids[0], poll_interval=0.3)
         async with waiting([*many, at_another_interval]):
-            await eventually(lambda: len(looks(sandbox)) >= 20)
+            await eventually(lambda: len(polls_of(sandbox)) >= 20)
             sandbox.inject_fault(Fault(kind="status", status=429, retry_after=2))
             await eventually(lambda: any(request.status == 429 for request in sandbox.requests))
             refused = next(request for request in sandbox.requests if request.status == 429)

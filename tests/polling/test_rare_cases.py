@@ -45,10 +45,10 @@ async def test_a_newcomer_does_not_shorten_the_time_after_which_a_404_is_confirm
     first, second = Recorder([uuid_of(99)]), Recorder([uuid_of(99)])
     with polled(account, first, 60):
         await asyncio.sleep(2)
-        assert uuid_of(99) in account.looked_at
+        assert uuid_of(99) in account.polled
         with polled(account, second, 60):
             await asyncio.sleep(5)
-            assert account.looked_at.count(uuid_of(99)) == 2
+            assert account.polled.count(uuid_of(99)) == 2
             assert first.endings() == second.endings() == []
             await asyncio.sleep(10)
             assert first.endings() == second.endings() == [uuid_of(99)]
@@ -62,9 +62,9 @@ async def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else()
         await asyncio.sleep(200)
         account.hanging, begin = set(hanging.seen), clock()
         await asyncio.sleep(1_000)
-    looks = [sent for sent, what in account.log if what == uuid_of(2_999) and sent > begin]
-    assert len(looks) >= 95
-    assert max(later - earlier for earlier, later in itertools.pairwise(looks)) < 15
+    polls = [sent for sent, what in account.log if what == uuid_of(2_999) and sent > begin]
+    assert len(polls) >= 95
+    assert max(later - earlier for earlier, later in itertools.pairwise(polls)) < 15
     assert other.errors == []
     assert {uuid for _, _, uuid in hanging.errors} == account.hanging == set(hanging.opportunity_uuids or ())
 

@@ -98,8 +98,8 @@ async def client(sandbox: Sandbox) -> AsyncIterator[RateLimitedClient]:
 @pytest.mark.asyncio
 async def test_a_result_comes_back_from_the_thread(sandbox: Sandbox, client: RateLimitedClient) -> None:
     (uuid,) = uuids_of(sandbox, 1)
-    answer = await client.call(methodcaller("retrieve_opportunity", uuid))
-    assert answer.value == sandbox.opportunity(uuid)
+    response = await client.call(methodcaller("retrieve_opportunity", uuid))
+    assert response.value == sandbox.opportunity(uuid)
 
 
 @pytest.mark.asyncio
@@ -145,7 +145,7 @@ async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
     released = threading.Event()
     client = RateLimitedClient(StuckHook(), RateLimit(1000))  # type: ignore[arg-type]  # has the parts that are used
     begin = time.monotonic()
-    with pytest.raises(ChartMogulUnreachableError, match=r"no complete answer from .* within 0\.1 s"):
+    with pytest.raises(ChartMogulUnreachableError, match=r"no complete response from .* within 0\.1 s"):
         await client.call(lambda _: released.wait(), max_retries=0)
     assert time.monotonic() - begin < 5
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("chartmogul_"))

@@ -101,16 +101,16 @@ async def test_many_events_leave_the_loop_to_others() -> None:
     waiter = waiter_of(A)
     for stage in range(1000):
         waiter.on_opportunity(seen(A, stage))
-    turns = 0
+    runs_of_another_task = 0
 
     async def other() -> None:
-        nonlocal turns
+        nonlocal runs_of_another_task
         while True:
-            turns += 1
+            runs_of_another_task += 1
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
     for _ in range(1000):
         await waiter.next_event()
     task.cancel()
-    assert turns >= 10
+    assert runs_of_another_task >= 10

@@ -107,12 +107,7 @@ class VirtualAccount:
         }
 
     @property
-    def looks(self) -> int:
-        """The number of reads of the last page."""
-        return sum(what == "end" for _, what in self.log)
-
-    @property
-    def looked_at(self) -> list[str]:
+    def polled(self) -> list[str]:
         """The opportunities that were requested individually, in order."""
         return [what for _, what in self.log if what not in ("head", "page", "end")]
 

@@ -92,7 +92,7 @@ def make_open(sandbox: Sandbox) -> list[str]:
     return [entry["uuid"] for entry in sandbox.opportunities]
 
 
-def looks(sandbox: Sandbox) -> list[str]:
+def polls_of(sandbox: Sandbox) -> list[str]:
     """Return the requests in order: a UUID for a single opportunity, ``"first page"`` or ``"page"`` for the list."""
     return [_look(request) for request in sandbox.requests]
 

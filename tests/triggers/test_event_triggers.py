@@ -16,7 +16,7 @@ from airflow_provider_chartmogul.triggers.opportunity import (
 )
 from tests.support.airflow_versions import needs_watchers
 from tests.support.virtual_account import VirtualStore
-from tests.support.waits import INTERVAL, eventually, looks, make_open
+from tests.support.waits import INTERVAL, eventually, make_open, polls_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,8 +60,8 @@ def on_category(**kwargs: Any) -> OpportunityForecastCategoryEventTrigger:
 
 async def rounds(sandbox: Sandbox, count: int = 2) -> None:
     """Wait for the start of a number of poll rounds; an earlier change is found in all but the first."""
-    begun = looks(sandbox).count("first page")
-    await eventually(lambda: looks(sandbox).count("first page") >= begun + count)
+    begun = polls_of(sandbox).count("first page")
+    await eventually(lambda: polls_of(sandbox).count("first page") >= begun + count)
 
 
 async def test_an_event_says_what_changed_from_what_and_when(sandbox: Sandbox) -> None:
@@ -166,7 +166,7 @@ async def test_chosen_opportunities_are_polled_singly_and_others_not_at_all(sand
             sandbox.set_opportunity(uuid, forecast_category="won")
         await eventually(lambda: events)
         assert [event.payload["opportunity_uuid"] for event in events] == [chosen]
-        assert set(looks(sandbox)) == {chosen}
+        assert set(polls_of(sandbox)) == {chosen}
 
 
 async def test_an_owner_is_in_the_payload_only_if_watched_and_never_in_the_line_that_airflow_logs(
