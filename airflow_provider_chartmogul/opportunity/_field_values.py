@@ -90,7 +90,7 @@ def normalize_values(field: str, values: object, parameter: str) -> tuple[Any, .
     :raises ValueError: if there is no value, or one that the field cannot have
     """
     if (
-        isinstance(values, str)
+        isinstance(values, str | bytes)
         or not isinstance(values, Iterable)
         or (field == "custom" and isinstance(values, Mapping))
     ):
@@ -117,7 +117,8 @@ def is_value(field: str, actual: Any, expected: Any) -> bool:
         return True
     if field.startswith(_CUSTOM) and isinstance(expected, str) and isinstance(actual, bool | int | float):
         # The type of a custom attribute is unknown, and templates render to text.
-        return expected in (str(actual), json.dumps(actual))
+        is_whole = isinstance(actual, float) and actual.is_integer()
+        return expected in (str(actual), json.dumps(actual), str(int(actual)) if is_whole else None)
     if actual is None or expected is None:
         return False
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow import __version__ as airflow_version
 
@@ -24,13 +26,17 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, str):
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()  # a scalar of NumPy
+    if isinstance(value, str | UUID):
         value = str(value)
+    elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = int(value)
     elif isinstance(value, datetime.date):
         value = value.isoformat()
     elif isinstance(value, Mapping):
         value = {str(plain(key)): plain(item) for key, item in value.items()}
-    elif isinstance(value, Iterable):
+    elif isinstance(value, Iterable) and not isinstance(value, bytes):
         items = [plain(item) for item in value]
         value = sorted(items, key=str) if isinstance(value, set | frozenset) else items
     return value

@@ -177,6 +177,12 @@ def test_one_value_or_several_may_be_written(field: str, values: Any, expected: 
     assert normalize_values(field, values, "target_values") == expected
 
 
+@pytest.mark.parametrize("field", ["pipeline", "amount_in_cents", "custom.seats"])
+def test_bytes_are_no_list_of_numbers(field: str) -> None:
+    with pytest.raises(ValueError, match=r"^target_values: expected "):
+        normalize_values(field, b"abc", "target_values")
+
+
 @pytest.mark.parametrize("values", [[], (), set(), {}])
 def test_no_value_at_all_is_refused(values: Any) -> None:
     with pytest.raises(ValueError, match=r"^target_values: empty"):
@@ -201,6 +207,10 @@ def test_no_value_at_all_is_refused(values: Any) -> None:
         ("pipeline", "won", "Won", False),
         ("custom.seats", 3, "3", True),
         ("custom.seats", 1.5, "1.5", True),
+        ("custom.seats", 5000.0, "5000", True),
+        ("custom.seats", 5000.0, "5000.0", True),
+        ("custom.seats", 5000.5, "5000", False),
+        ("custom.seats", float("inf"), "5000", False),
         ("custom.flag", True, "True", True),
         ("custom.flag", True, "true", True),
         ("custom.flag", True, 1, False),

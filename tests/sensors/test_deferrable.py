@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import uuid
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -17,7 +20,7 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sandbox import Fault
-from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 from tests.support.dag_runs import run_of
 from tests.support.deferrable_sensors import dag_with, deferral_of, kwargs_of, sensor
@@ -133,6 +136,38 @@ def test_what_came_of_a_template_goes_to_the_triggerer_as_json(rendered: Any) ->
     assert json.loads(json.dumps(kwargs)) == kwargs
     assert kwargs["target_categories"] in (["won"], "won")
     assert type(kwargs["target_categories"]) in (list, str)
+
+
+@pytest.mark.usefixtures("opportunity")
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"opportunity_uuid": uuid.UUID(UUID)}, {"opportunity_uuid": UUID}),
+        ({"opportunity_uuids": [uuid.UUID(UUID)]}, {"opportunity_uuids": [UUID]}),
+        ({"opportunity_uuids": numpy.array([UUID])}, {"opportunity_uuids": [UUID]}),
+        ({"target_values": Decimal("5E+3")}, {"target_values": 5000}),
+        ({"target_values": numpy.int64(5000)}, {"target_values": 5000}),
+        ({"target_values": [numpy.int64(5000), None]}, {"target_values": [5000, None]}),
+        ({"field": "custom.ratio", "target_values": numpy.float64(0.5)}, {"target_values": 0.5}),
+        ({"field": "custom.ready", "target_values": numpy.True_}, {"target_values": True}),
+    ],
+)
+@pytest.mark.parametrize("is_rendered", [False, True])
+def test_values_that_xcom_hands_over_as_objects_go_to_the_triggerer_as_json(
+    given: dict[str, Any], plain: dict[str, Any], *, is_rendered: bool
+) -> None:
+    options: dict[str, Any] = {"field": "amount_in_cents", "target_values": 5000, **given}
+    if "opportunity_uuids" not in options:
+        options = {"opportunity_uuid": UUID, **options}
+    rendered = {name: value for name, value in options.items() if name in plain} if is_rendered else {}
+    waiting = OpportunityFieldSensor(
+        task_id="wait", deferrable=True, **{**options, **dict.fromkeys(rendered, "{{ x }}")}
+    )
+    for name, value in rendered.items():
+        setattr(waiting, name, value)
+    kwargs = deferral_of(waiting).trigger.serialize()[1]
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert {name: kwargs[name] for name in plain} == plain
 
 
 # Errors at the first poll
