@@ -24,7 +24,18 @@ elif hasattr(triggerer, "stats_utils"):  # 3.2
 metrics.count("requests", conn_id="eu.account", status=200, watcher=None)
 metrics.gauge("waits", 3, conn_id="eu.account")
 metrics.timing("round_seconds", 1.5, conn_id="eu.account")
-print("sent")
+"""
+FAILING_BACKEND = """
+import logging
+def fail(*args, **kwargs): raise OSError("no backend")
+metrics.Stats.incr = fail
+messages = []
+class Keep(logging.Handler):
+    def emit(self, record): messages.append(record.getMessage())
+metrics.log.addHandler(Keep())
+metrics.count("rounds")
+metrics.count("rounds")
+print(messages)
 """
 
 
@@ -36,7 +47,8 @@ def statsd() -> Iterator[socket.socket]:
         yield receiver
 
 
-def received(statsd: socket.socket, **settings: str) -> list[str]:
+def received(statsd: socket.socket, **settings: str) -> tuple[list[str], str]:
+    """Return our metrics, and what was logged when the backend failed after them."""
     settings = {
         "STATSD_ON": "True",
         "STATSD_HOST": "127.0.0.1",
@@ -45,16 +57,18 @@ def received(statsd: socket.socket, **settings: str) -> list[str]:
         **settings,
     }
     environment = {f"AIRFLOW__METRICS__{name}": value for name, value in settings.items()}
-    run_apart(PROGRAM.format(settings=environment))
+    logged = run_apart(PROGRAM.format(settings=environment) + FAILING_BACKEND)
     ours: list[str] = []
     while len(ours) < 3:  # Airflow sends its own, too
         metric = statsd.recv(1000).decode()
         ours += [metric] if metric.startswith("airflow.chartmogul.") else []
-    return ours
+    return ours, logged
 
 
-def test_statsd_gets_labels_in_the_name(statsd: socket.socket) -> None:
-    assert received(statsd) == [
+def test_statsd_gets_labels_in_the_name_and_a_failing_backend_is_reported_once(statsd: socket.socket) -> None:
+    ours, logged = received(statsd)
+    assert logged == repr(["Airflow could not send a metric: OSError('no backend')"])
+    assert ours == [
         "airflow.chartmogul.requests.eu_account.200:1|c",
         "airflow.chartmogul.waits.eu_account:3|g",
         "airflow.chartmogul.round_seconds.eu_account:1500.000000|ms",
@@ -62,25 +76,9 @@ def test_statsd_gets_labels_in_the_name(statsd: socket.socket) -> None:
 
 
 def test_a_dialect_with_tags_gets_tags(statsd: socket.socket) -> None:
-    assert received(statsd, STATSD_INFLUXDB_ENABLED="True") == [
+    ours, _ = received(statsd, STATSD_INFLUXDB_ENABLED="True")
+    assert ours == [
         "airflow.chartmogul.requests,conn_id=eu.account,status=200:1|c",
         "airflow.chartmogul.waits,conn_id=eu.account:3|g",
         "airflow.chartmogul.round_seconds,conn_id=eu.account:1500.000000|ms",
     ]
-
-
-def test_a_backend_that_fails_is_reported_once_and_stops_nothing() -> None:
-    program = """
-import logging
-from airflow_provider_chartmogul._airflow import metrics
-def fail(*args, **kwargs): raise OSError("no backend")
-metrics.Stats.incr = fail
-messages = []
-class Keep(logging.Handler):
-    def emit(self, record): messages.append(record.getMessage())
-metrics.log.addHandler(Keep())
-metrics.count("rounds")
-metrics.count("rounds")
-print(messages)
-"""
-    assert run_apart(program) == repr(["Airflow could not send a metric: OSError('no backend')"])

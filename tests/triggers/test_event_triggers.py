@@ -128,9 +128,14 @@ async def test_an_edit_of_other_fields_is_no_event(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("filters", "ours", "theirs"),
     [
+        (
+            {"customer_uuid": "cus_00000000-0000-4000-8000-000000000001"},
+            {"customer_uuid": "cus_00000000-0000-4000-8000-000000000001"},
+            {"customer_uuid": "cus_00000000-0000-4000-8000-000000000002"},
+        ),
         *(
             ({field: "our@choice"}, {field: "our@choice"}, {field: "another@choice"})
-            for field in ("customer_uuid", "owner", "pipeline", "pipeline_stage")
+            for field in ("owner", "pipeline", "pipeline_stage")
         ),
         *(
             ({f"estimated_close_date_on_or_{side}": "2026-06-01"}, {"estimated_close_date": date}, other)

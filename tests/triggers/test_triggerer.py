@@ -68,7 +68,7 @@ def test_a_hundred_waits_of_one_triggerer_share_their_requests(
     for uuid in uuids:
         sandbox.set_opportunity(uuid, forecast_category="won")
     report = triggerer(monkeypatch).run(
-        *(trigger_for(uuid, poll_interval=5) for uuid in uuids),
+        *(trigger_for(uuid, poll_interval=10) for uuid in uuids),
         connections={"chartmogul_default": sandbox.connection},
     )
     assert report.failures == {}
