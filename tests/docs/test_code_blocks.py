@@ -26,12 +26,9 @@ from airflow.cli.cli_parser import get_parser
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_chartmogul import __version__
-from airflow_provider_chartmogul._polling.change_detector import Change
-from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
-from airflow_provider_chartmogul.triggers._events import payload_of
 from tests.support.airflow_versions import IS_AIRFLOW_3
 from tests.support.docs_dags import run_all_tasks
 from tests.support.docs_pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of
@@ -138,8 +135,8 @@ def test_test_suites_pass(page: Path, tmp_path: Path) -> None:
 def test_json_is_what_the_page_says(block: Block, tmp_path: Path) -> None:
     content = json.loads(block.text)
     if "schema_version" in content:
-        assert content.keys() == payload_of(Change("created", "", None, None, None, None, "", 0), {}).keys()
-    elif "rows" in content:
+        return  # tests/triggers/test_event_triggers.py compares it with an event
+    if "rows" in content:
         operator = ChartMogulToObjectStorageOperator(task_id="export", path=f"file://{tmp_path}/file.jsonl.gz")
         assert content.keys() == operator.execute({}).keys()
     else:
@@ -157,7 +154,6 @@ def check_connection(connection: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_DOCUMENTED", json.dumps(connection))
         settings = ChartMogulHook("documented").settings
-    assert isinstance(settings, ConnectionSettings)
     for name, value in extra.items():
         assert getattr(settings, name) == value
 

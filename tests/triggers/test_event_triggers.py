@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from airflow_provider_chartmogul.triggers.opportunity import (
     OpportunityForecastCategoryEventTrigger,
 )
 from tests.support.airflow_versions import needs_watchers
+from tests.support.docs_pages import BLOCKS
 from tests.support.virtual_account import VirtualStore
 from tests.support.waits import INTERVAL, eventually, make_open, polls_of
 
@@ -64,6 +66,11 @@ async def rounds(sandbox: Sandbox, count: int = 2) -> None:
     await eventually(lambda: polls_of(sandbox).count("first page") >= begun + count)
 
 
+def documented_payload() -> dict[str, Any]:
+    (payload,) = (json.loads(block.text) for block in BLOCKS if '"schema_version"' in block.text)
+    return dict(payload)
+
+
 async def test_an_event_says_what_changed_from_what_and_when(sandbox: Sandbox) -> None:
     async with watching(on_category()) as events:
         await rounds(sandbox)
@@ -72,6 +79,7 @@ async def test_an_event_says_what_changed_from_what_and_when(sandbox: Sandbox) -
         after = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
         await eventually(lambda: events)
         (event,) = events
+        assert event.payload.keys() == documented_payload().keys()
         observed_at = datetime.fromisoformat(event.payload.pop("observed_at"))
         assert event.payload == {
             "schema_version": 2,
