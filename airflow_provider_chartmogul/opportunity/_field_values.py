@@ -174,8 +174,7 @@ def _normalize_integer(value: object, parameter: str) -> int:
 
 
 def _normalize_datetime(value: object, parameter: str) -> str:
-    text = value.isoformat() if isinstance(value, datetime.datetime) else value
-    moment = parse_iso8601(text.strip() if isinstance(text, str) else text)
+    moment = parse_iso8601(value.isoformat() if isinstance(value, datetime.datetime) else value)
     try:
         if moment is not None:
             return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -96,14 +96,11 @@ def to_iso_date(value: object, parameter: str) -> str:
     :param parameter: the name of the parameter, for the error message
     :raises ValueError: if it is none of these
     """
-    date = parse_iso8601(value.strip()) if isinstance(value, str) else value
-    if isinstance(date, datetime.datetime):
-        date = date.date()
-    if date is None and value is not None:
+    if moment := parse_iso8601(value.isoformat() if isinstance(value, datetime.date) else value):
+        return moment.date().isoformat()
+    if isinstance(value, str):
         raise ValueError(f"{parameter}: {truncated_repr(value)} is not a date; write it as YYYY-MM-DD.")
-    if not isinstance(date, datetime.date):
-        raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {truncated_repr(value)}.")
-    return date.isoformat()
+    raise ValueError(f"{parameter}: expected a date or a YYYY-MM-DD string, not {truncated_repr(value)}.")
 
 
 def to_integer(value: object, parameter: str) -> int:
@@ -137,7 +134,7 @@ def to_attribute(value: object, parameter: str) -> Any:
     """
     if getattr(value, "ndim", None) == 0:
         value = value.item()  # type: ignore[attr-defined]  # a scalar of NumPy, which XCom deserializes to an object
-    if isinstance(value, datetime.date):
+    if isinstance(value, datetime.date) and parse_iso8601(value.isoformat()):  # else it is the NaT of pandas
         return value.isoformat()
     if isinstance(value, str):
         return plain_text(value)
@@ -156,11 +153,11 @@ def parse_iso8601(value: object) -> datetime.datetime | None:
     """
     Parse an ISO 8601 date or time.
 
-    :param value: any value of a JSON object
+    :param value: any value of a JSON object; white space around text is ignored
     :return: the time with its offset, UTC if it has none; midnight of a date; None if the value is neither
     """
     try:
-        moment = datetime.datetime.fromisoformat(value) if isinstance(value, str) else None
+        moment = datetime.datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
     except ValueError:
         return None
     return moment.replace(tzinfo=datetime.UTC) if moment is not None and moment.tzinfo is None else moment
@@ -177,7 +174,7 @@ def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(
                 f"{parameter}: the text is not JSON; end a template of a dict with | tojson, or template its values."
             ) from None

@@ -54,10 +54,13 @@ class Opportunity:
         View the JSON object that the API, an operator or a sensor returned.
 
         :param payload: the opportunity as ChartMogul sends it
-        :raises ValueError: if it is not an opportunity: no ``uuid``, or a date that is not ISO 8601
+        :raises ValueError: if there is no ``uuid``, a date is not ISO 8601, or ``custom`` is not an object
         """
         if not isinstance(payload, dict) or not payload.get("uuid"):
             raise ValueError("Not an opportunity: expected a JSON object with a uuid.")
+        custom = payload.get("custom") or {}
+        if not isinstance(custom, dict):
+            raise ValueError(f"custom of opportunity {payload['uuid']} is not a JSON object.")
         return cls(
             uuid=payload["uuid"],
             customer_uuid=payload.get("customer_uuid"),
@@ -70,7 +73,7 @@ class Opportunity:
             type=_known_or_as_is(OpportunityType, payload.get("type")),
             forecast_category=_known_or_as_is(ForecastCategory, payload.get("forecast_category")),
             win_likelihood=payload.get("win_likelihood"),
-            custom=dict(payload.get("custom") or {}),
+            custom=dict(custom),
             created_at=_read_datetime(payload, "created_at"),
             updated_at=_read_datetime(payload, "updated_at"),
             payload=payload,

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy
+import pandas
 import pendulum
 import pytest
 
@@ -270,11 +271,20 @@ def test_an_unknown_filter_is_refused_even_without_a_value(name: str) -> None:
         list_query({name: None})
 
 
+@pytest.mark.parametrize("field", ["estimated_close_date", "custom"])
+def test_a_missing_date_of_pandas_is_refused(field: str) -> None:
+    value = {"since": pandas.NaT} if field == "custom" else pandas.NaT
+    with pytest.raises(ValueError, match=f"^{field}.*: expected "):
+        update_body({field: value})
+
+
 def test_a_mapping_can_come_as_json() -> None:
     assert read_mapping('{"a": 1}', "changes") == read_mapping({"a": 1}, "changes") == {"a": 1}
 
 
-@pytest.mark.parametrize("given", ["ada@example.com", "{'owner': 'ada@example.com'}", ["ada@example.com"], None, 3, ""])
+@pytest.mark.parametrize(
+    "given", ["ada@example.com", "{'owner': 'ada@example.com'}", ["ada@example.com"], None, 3, "", "[" * 10**5]
+)
 def test_anything_else_than_a_mapping_is_refused_and_not_shown(given: Any) -> None:
     with pytest.raises(
         ValueError, match=r"^changes: (the text is not JSON|expected a dict or a JSON object)"

@@ -156,6 +156,12 @@ def test_dates_and_times_are_read_from_each_other() -> None:
     assert opportunity.created_at == pendulum.datetime(2024, 3, 20)
 
 
+@pytest.mark.parametrize("custom", [5, True, "ada@example.com", [{"key": "seats", "value": 3}]])
+def test_custom_attributes_that_are_no_object_are_refused(custom: Any) -> None:
+    with pytest.raises(ValueError, match=f"^custom of opportunity {UUID} is not a JSON object\\.$"):
+        Opportunity.from_json(payload(custom=custom))
+
+
 def test_a_time_keeps_its_offset_and_is_in_utc_without_one() -> None:
     opportunity = Opportunity.from_json(
         payload(created_at="2024-03-20T09:55:50.156-04:30", updated_at="2024-03-20 09:55")
