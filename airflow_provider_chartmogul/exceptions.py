@@ -27,7 +27,7 @@ from typing import ClassVar
 # The at sign may be encoded for a URL (more than once), for JSON or for HTML. The lookbehind keeps it linear in time.
 _EMAIL = re.compile(
     r"(?<![^\s\"'<>=&?,;:()@])[^\s\"'<>=&?,;:()@]+"
-    r"(?:@|%(?:25)*40|\\u0040|&#64;|&#x40;|&commat;)[^\s\"'<>&?,;:()]+",
+    r"(?:@|%(?:25)*40|\\u0040|\\x40|&#0*64;|&#x0*40;|&commat;)[^\s\"'<>&?,;:()]+",
     re.IGNORECASE,
 )
 

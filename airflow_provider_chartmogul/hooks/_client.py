@@ -135,7 +135,7 @@ class Client:
         elif proxy_variable and not isinstance(cause, OSError):
             reason = type(cause).__name__
         else:
-            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+            reason = getattr(cause, "strerror", None) or " ".join(str(cause).split()) or type(cause).__name__
         through = f" through the proxy of {proxy_variable}" if proxy_variable else ""
         host = settings.base_url.removesuffix("/v1")
         return ChartMogulUnreachableError(

@@ -16,8 +16,9 @@ PAGE_SIZE = 200  # the API's default and maximum
 
 _UNPAGED = re.compile(r"data_sources|metrics/.+")  # they return the whole list and take no per_page
 _NESTING = 3  # levels of objects that are searched for paging fields
+_NEXT = frozenset({"next", "nextpage", "nexturl", "nextlink", "hasnext", "hasnextpage", "hasmorepages"})
 _NOT_A_LIST = "This is not a list endpoint, or not one that pages with a cursor; use the hook's request() instead."
-_INCOMPLETE = "The rest of the list would be missing, so nothing is returned; use the hook's request() instead."
+_INCOMPLETE = "The rest of the list might be missing, so nothing is returned; use the hook's request() instead."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def _entries(page: dict[str, Any], endpoint: str, *, is_paged: bool) -> list[Any
     for name in ("entries", endpoint.rpartition("/")[2]):
         if name in page:
             if name not in lists:
-                raise _error(f"expected a page of a list, but {name} is none", endpoint)
+                kind = "null" if page[name] is None else "no list"
+                raise _error(f"expected a page of a list, but {name} is {kind}", endpoint)
             return lists[name]
     if len(lists) == 1 and is_paged:
         return next(iter(lists.values()))
@@ -125,22 +127,22 @@ class _Facts:
         found: dict[str, list[Any]] = {}
         for name, value in _fields(page):
             found.setdefault(name, []).append(value)
-        flags = found.get("has_more", [])
+        flags = found.get("has_more", []) + found.get("hasMore", [])
         if not all(isinstance(flag, bool) for flag in flags):
-            raise _error("has_more is neither true nor false", endpoint)
+            raise _error("has_more is neither true nor false", endpoint, _INCOMPLETE)
         self._has_more = any(flags) if flags else None
         cursors = found.get("cursor", []) + found.get("next_cursor", [])
         if not all(isinstance(cursor, str) for cursor in cursors):
-            raise _error("the cursor is not text", endpoint)
+            raise _error("the cursor is not text", endpoint, _INCOMPLETE)
         self._cursor: str | None = next(filter(None, cursors), None)
         self._number = next(
             filter(None, map(_whole_number, found.get("current_page", []) + found.get("page", []))), None
         )
         totals = [_whole_number(total) for total in found.get("total_pages", [])]
         if None in totals:
-            raise _error("total_pages is not a whole number", endpoint)
+            raise _error("total_pages is not a whole number", endpoint, _INCOMPLETE)
         self._total = max((total for total in totals if total is not None), default=None)
-        self._has_next = any(any(found.get(name, [])) for name in ("next", "next_page", "next_url"))
+        self._has_next = any(any(values) for name, values in found.items() if name.replace("_", "").lower() in _NEXT)
 
     @property
     def is_paged(self) -> bool:
@@ -170,12 +172,14 @@ class _Facts:
 
 
 def _fields(content: dict[str, Any], level: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of an object and of its nested objects, except nulls."""
+    """Yield the fields of an object and of those nested in it, except nulls; of its lists, only those of links."""
     for name, value in content.items():
         if value is not None:
             yield name, value
         if isinstance(value, dict) and level < _NESTING:
             yield from _fields(value, level + 1)
+        elif isinstance(value, list) and name in ("links", "_links"):
+            yield from (("next", link) for link in value if isinstance(link, dict) and link.get("rel") == "next")
 
 
 def _whole_number(value: Any) -> int | None:

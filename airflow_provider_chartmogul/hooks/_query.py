@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.opportunity._values import read_mapping
 
 _ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
 _ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")
-_BEFORE_ENDPOINT = re.compile(r"(?:https?://[^/?#]*)?/*(?:v1/+)?")
+_BEFORE_ENDPOINT = re.compile(r"(?:https?://[^/?#]*)?/*(?:v1/+)?", re.IGNORECASE)
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -30,7 +30,7 @@ def check_endpoint(endpoint: str) -> str:
 
     :raises ValueError: if it is anything else; with the correct spelling if known
     """
-    if _is_plain_path(endpoint) and not endpoint.startswith("v1/"):
+    if _is_plain_path(endpoint) and not re.match(r"v1(/|$)", endpoint, re.IGNORECASE):
         return endpoint
     hint = "percent-encode ids in it, and give query parameters as params"
     if isinstance(endpoint, str):
@@ -87,6 +87,10 @@ def _encode_scalar(name: str, value: object) -> str:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name}: has half of a surrogate pair, which UTF-8 cannot hold") from None
         return value
     if isinstance(value, uuid.UUID):
         return str(value)

@@ -157,5 +157,6 @@ def _without_markup(text: str) -> str:
 
 
 def _shorten(text: str, longest: int) -> str:
-    text = " ".join(text.replace("\ufeff", " ").split())
+    # Control characters, and those that change the direction of text, would garble a log.
+    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

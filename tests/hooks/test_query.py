@@ -66,6 +66,13 @@ def test_values_are_written_as_chartmogul_reads_them(value: Any, expected: str, 
     assert sandbox.requests[1].query == {"value": expected, "per_page": "200"}
 
 
+@pytest.mark.parametrize("value", ["\ud800", ["a", "b\udfff"]])
+def test_text_that_utf8_cannot_hold_is_refused_before_a_request(value: Any, sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="value: has half of a surrogate pair"):
+        ChartMogulHook().request("GET", "customers", params={"value": value})
+    assert sandbox.requests == []
+
+
 @pytest.mark.parametrize("value", ["", "  ", "\n", [], (), [""], ["a", ""], ["a", " "]])
 def test_an_empty_value_may_mean_all_or_none_and_is_refused(value: Any, sandbox: Sandbox) -> None:
     for use in (
@@ -177,6 +184,7 @@ def test_dot_segments_and_control_characters_are_refused_in_any_encoding(endpoin
         ("v1/customers", "customers"),
         ("/v1/customers", "customers"),
         ("/customers", "customers"),
+        ("V1/customers", "customers"),
         ("//customers/", "customers"),
         ("customers/", "customers"),
         ("customers\n", "customers"),
