@@ -1,15 +1,13 @@
-"""Deadlines and size limits of responses, proxies, TLS and connection failures."""
+"""Deadlines and size limits of responses, and failures of connections."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import itertools
-import json
 import socket
 import threading
 import time
-import traceback
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -18,44 +16,25 @@ import pytest
 
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
-    ChartMogulConfigurationError,
     ChartMogulError,
     ChartMogulInvalidResponseError,
     ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from tests.support.raw_server import PONG, RawServer, full_listener, make_certificate
+from tests.hooks.conftest import SHORT_TIMEOUT as TIMEOUT
+from tests.support.raw_server import PONG, RawServer, full_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
-    from tests.conftest import Connect, Logs
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
-TIMEOUT = 0.3
+
 OK = b"HTTP/1.1 200 OK\r\n"
-PROXY_PASSWORD = "s3cretpart"
 
 
 def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, 1, mtime=0)
-
-
-@pytest.fixture
-def hook(connect: Connect) -> Iterator[Callable[..., ChartMogulHook]]:
-    """Return a function that makes a hook without retries for a host."""
-    hooks: list[ChartMogulHook] = []
-
-    def make(host: str, timeout: float = TIMEOUT, **extra: Any) -> ChartMogulHook:
-        connect(host=host, port=None, extra={"max_retries": 0, "timeout": timeout, **extra})
-        hooks.append(ChartMogulHook())
-        hooks[-1].get_conn()  # so that the time of imports is not measured
-        return hooks[-1]
-
-    yield make
-    for made in hooks:
-        made.close()
 
 
 def body(content: bytes, *headers: bytes, status: bytes = b"200 OK") -> list[bytes]:
@@ -363,105 +342,3 @@ def test_a_server_that_hangs_up_without_a_word_is_said_so(hook: Callable[..., Ch
         server.respond = hang_up
         with pytest.raises(ChartMogulUnreachableError, match="Remote end closed connection without response"):
             hook(f"http://{server.address}").request("GET", "ping")
-
-
-def test_https_to_this_machine_trusts_the_authority_given_to_requests_and_uses_no_proxy(
-    hook: Callable[..., ChartMogulHook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-        monkeypatch.delenv(variable, raising=False)
-    certificate = make_certificate(tmp_path)
-    with RawServer(lambda _: [PONG], certificate=certificate) as server, RawServer(lambda _: []) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
-        with pytest.raises(ChartMogulUnreachableError, match="certificate verify failed") as failure:
-            hook(f"https://{server.address}", timeout=20).request("POST", "opportunities", json={})
-        assert "set REQUESTS_CA_BUNDLE to the file" in str(failure.value)
-        assert not failure.value.may_have_acted
-        for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-            monkeypatch.setenv(variable, str(certificate))
-            made = hook(f"https://{server.address}", timeout=20, max_concurrent_requests=1)
-            before = len(server.connections)
-            assert [made.request("GET", "ping") for _ in range(2)] == [{"data": "pong!"}] * 2
-            assert len(server.connections) == before + 1
-            monkeypatch.delenv(variable)
-        assert proxy.requests == []
-
-
-@pytest.mark.parametrize("host", ["https://127.0.0.1:9", "https://chartmogul.invalid"])
-@pytest.mark.parametrize("content", [None, b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nx\n"])
-def test_a_file_without_certificates_is_named_by_its_setting(
-    content: bytes | None,
-    host: str,
-    hook: Callable[..., ChartMogulHook],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    path = tmp_path / "authorities.pem"
-    if content is not None:
-        path.write_bytes(content)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    with RawServer(lambda _: []) as server:
-        monkeypatch.setattr(socket, "getaddrinfo", _to(server, socket.getaddrinfo))
-        with pytest.raises(ChartMogulConfigurationError, match=r"REQUESTS_CA_BUNDLE: .*does not exist, or holds no"):
-            hook(host.replace("127.0.0.1:9", server.address), timeout=20).request("GET", "ping")
-
-
-def _to(server: RawServer, resolve: Any) -> Any:
-    host, port = server.address.split(":")
-    return lambda *_, **options: resolve(host, int(port), **options)
-
-
-PROXIES = [
-    "http://user:12#{}@127.0.0.1:9",
-    "http://user:12/{}@127.0.0.1:9",
-    "http://user:pa#{}@127.0.0.1:9",
-    "http://user:pa/{}@127.0.0.1:9",
-    "http://user:pa?{}@127.0.0.1:9",
-    "http://user:p@{}@127.0.0.1:9",
-    "http://user:{}@127.0.0.1:9",
-    "http://user:{}@127.0.0.1:port",
-    "http://user:{}@[::1",
-    "http://user:{}@",
-    "http://user:{}@proxy .example.com:1",
-    "user:{}@127.0.0.1:9",
-    "ftp://user:{}@127.0.0.1:9",
-    "socks5h://user:{}@127.0.0.1:9",
-    "://{}",
-    "http://{}",
-    "http://user:{}@" + "x" * 70 + ".example.com:1",
-]
-
-
-@pytest.mark.parametrize("proxy", PROXIES)
-@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
-def test_no_part_of_a_proxys_password_is_shown_and_its_setting_is_named(
-    proxy: str, variable: str, hook: Callable[..., ChartMogulHook], logs: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resolve(host: str, *args: Any, **options: Any) -> Any:
-        if host == "127.0.0.1":
-            return resolve_truly(host, *args, **options)
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    resolve_truly = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setenv(variable, proxy.format(PROXY_PASSWORD))
-    with pytest.raises(ChartMogulError, match=rf"\b{variable}\b") as failure:
-        hook("https://chartmogul.invalid").request("POST", "opportunities", json={})
-    assert isinstance(failure.value, ChartMogulConfigurationError | ChartMogulUnreachableError)
-    assert not failure.value.may_have_acted
-    shown = "".join(traceback.format_exception(failure.value)) + repr(vars(failure.value)) + logs.everything
-    for part in range(len(PROXY_PASSWORD) - 4):
-        assert PROXY_PASSWORD[part : part + 5] not in shown
-
-
-def test_the_key_goes_through_a_proxy_in_the_tunnel_only(
-    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused = [b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"]
-    with RawServer(lambda _: refused) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
-        with pytest.raises(ChartMogulUnreachableError, match="Tunnel connection failed: 407 Proxy Auth") as failure:
-            hook("https://chartmogul.invalid").request("POST", "opportunities", json={"a": 1})
-    assert not failure.value.may_have_acted
-    assert all(b"authorization: basic" not in request.lower() for request in proxy.requests)
-    assert json.dumps({"a": 1}).encode() not in b"".join(proxy.requests)

@@ -1,0 +1,128 @@
+"""Proxies and TLS: trusted authorities, and secrets in errors."""
+
+from __future__ import annotations
+
+import json
+import socket
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_chartmogul.exceptions import (
+    ChartMogulConfigurationError,
+    ChartMogulError,
+    ChartMogulUnreachableError,
+)
+from tests.support.raw_server import PONG, RawServer, make_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+    from tests.conftest import Logs
+
+PROXY_PASSWORD = "s3cretpart"
+
+
+def test_https_to_this_machine_trusts_the_authority_given_to_requests_and_uses_no_proxy(
+    hook: Callable[..., ChartMogulHook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    certificate = make_certificate(tmp_path)
+    with RawServer(lambda _: [PONG], certificate=certificate) as server, RawServer(lambda _: []) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with pytest.raises(ChartMogulUnreachableError, match="certificate verify failed") as failure:
+            hook(f"https://{server.address}", timeout=20).request("POST", "opportunities", json={})
+        assert "set REQUESTS_CA_BUNDLE to the file" in str(failure.value)
+        assert not failure.value.may_have_acted
+        for variable in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.setenv(variable, str(certificate))
+            made = hook(f"https://{server.address}", timeout=20, max_concurrent_requests=1)
+            before = len(server.connections)
+            assert [made.request("GET", "ping") for _ in range(2)] == [{"data": "pong!"}] * 2
+            assert len(server.connections) == before + 1
+            monkeypatch.delenv(variable)
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("host", ["https://127.0.0.1:9", "https://chartmogul.invalid"])
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nx\n"])
+def test_a_file_without_certificates_is_named_by_its_setting(
+    content: bytes | None,
+    host: str,
+    hook: Callable[..., ChartMogulHook],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    with RawServer(lambda _: []) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", _to(server, socket.getaddrinfo))
+        with pytest.raises(ChartMogulConfigurationError, match=r"REQUESTS_CA_BUNDLE: .*does not exist, or holds no"):
+            hook(host.replace("127.0.0.1:9", server.address), timeout=20).request("GET", "ping")
+
+
+def _to(server: RawServer, resolve: Any) -> Any:
+    host, port = server.address.split(":")
+    return lambda *_, **options: resolve(host, int(port), **options)
+
+
+PROXIES = [
+    "http://user:12#{}@127.0.0.1:9",
+    "http://user:12/{}@127.0.0.1:9",
+    "http://user:pa#{}@127.0.0.1:9",
+    "http://user:pa/{}@127.0.0.1:9",
+    "http://user:pa?{}@127.0.0.1:9",
+    "http://user:p@{}@127.0.0.1:9",
+    "http://user:{}@127.0.0.1:9",
+    "http://user:{}@127.0.0.1:port",
+    "http://user:{}@[::1",
+    "http://user:{}@",
+    "http://user:{}@proxy .example.com:1",
+    "user:{}@127.0.0.1:9",
+    "ftp://user:{}@127.0.0.1:9",
+    "socks5h://user:{}@127.0.0.1:9",
+    "://{}",
+    "http://{}",
+    "http://user:{}@" + "x" * 70 + ".example.com:1",
+]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_no_part_of_a_proxys_password_is_shown_and_its_setting_is_named(
+    proxy: str, variable: str, hook: Callable[..., ChartMogulHook], logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(host: str, *args: Any, **options: Any) -> Any:
+        if host == "127.0.0.1":
+            return resolve_truly(host, *args, **options)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    resolve_truly = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setenv(variable, proxy.format(PROXY_PASSWORD))
+    with pytest.raises(ChartMogulError, match=rf"\b{variable}\b") as failure:
+        hook("https://chartmogul.invalid").request("POST", "opportunities", json={})
+    assert isinstance(failure.value, ChartMogulConfigurationError | ChartMogulUnreachableError)
+    assert not failure.value.may_have_acted
+    shown = "".join(traceback.format_exception(failure.value)) + repr(vars(failure.value)) + logs.everything
+    for part in range(len(PROXY_PASSWORD) - 4):
+        assert PROXY_PASSWORD[part : part + 5] not in shown
+
+
+def test_the_key_goes_through_a_proxy_in_the_tunnel_only(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"]
+    with RawServer(lambda _: refused) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://{proxy.address}")
+        with pytest.raises(ChartMogulUnreachableError, match="Tunnel connection failed: 407 Proxy Auth") as failure:
+            hook("https://chartmogul.invalid").request("POST", "opportunities", json={"a": 1})
+    assert not failure.value.may_have_acted
+    assert all(b"authorization: basic" not in request.lower() for request in proxy.requests)
+    assert json.dumps({"a": 1}).encode() not in b"".join(proxy.requests)
