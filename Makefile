@@ -31,7 +31,7 @@ airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=
 
 # Four processes on any machine, since the tests wait more than they compute.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
-	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 $(ARGS)
+	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 --dist worksteal $(ARGS)
 
 # pyenv's interpreters are found only if they are selected. The README's table needs a run of all the tests.
 test-matrix: $(VENV)/.matrix ## run the tests on every supported Airflow and Python (ARGS="-k sensor")

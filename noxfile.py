@@ -19,4 +19,13 @@ def tests(session: nox.Session, airflow: str) -> None:
     session.install("--constraint", f"constraints/airflow-{airflow}.txt", "--editable=.[sandbox]", "--group=test")
     session.run("python", "-c", f"import airflow; assert airflow.__version__ == {airflow!r}", silent=True)
     no_skips = ["-p", "scripts.no_skips"] if airflow == NEWEST else []
-    session.run("python", "-m", "pytest", "--ignore-glob=tests/e2e*", "--numprocesses=4", *no_skips, *session.posargs)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--ignore-glob=tests/e2e*",
+        "--numprocesses=4",
+        "--dist=worksteal",
+        *no_skips,
+        *session.posargs,
+    )
