@@ -50,7 +50,7 @@ class RateLimitedClient:
     Call a hook's methods in threads, no more of them and no faster than the Airflow connection's extra says.
 
     After a few failures in a row there is an outage: until a request succeeds, they are sent one by one, less and less
-    often.
+    often. Requests that time out make an outage only if others confirm it: a few opportunities may hang by themselves.
 
     :param hook: a hook that does not retry
     :param rate_limit: the pace of the hook's API key
@@ -73,6 +73,7 @@ class RateLimitedClient:
         self._is_healthy = asyncio.Event()
         self._is_healthy.set()
         self._next_probe = -math.inf
+        self._is_suspected = asyncio.Event()
 
     @property
     def outage(self) -> ChartMogulError | None:
@@ -107,25 +108,48 @@ class RateLimitedClient:
                 await asyncio.sleep(delay)
         raise AssertionError
 
+    async def until_outage_is_suspected(self) -> None:
+        """Return when requests time out one after another."""
+        await self._is_suspected.wait()
+
+    async def confirm_outage(self, *functions: Callable[[ChartMogulHook], object]) -> None:
+        """
+        Decide by other requests whether a suspected outage is one.
+
+        :param functions: each sends one request that is not known to fail
+        """
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        await asyncio.sleep(max(self._rate_limit.reserve(begin) for _ in functions))
+        # Without a slot, since those that hang may hold all of them.
+        requests = [self._request(function, self.hook) for function in functions]
+        errors = await asyncio.gather(*requests, return_exceptions=True)
+        self._is_suspected.clear()
+        is_limited = any(isinstance(error, ChartMogulRateLimitError) for error in errors)
+        if self.last_success < begin and not is_limited:
+            self._begin_outage(clock())
+
     def close(self) -> None:
         """Close the session. Requests in flight end by themselves, and keep no process from exiting."""
         self.hook.close()
 
     async def _send(self, function: Callable[[ChartMogulHook], _Result]) -> Response[_Result]:
-        clock = asyncio.get_running_loop().time
-        hook = self.hook
         async with self._slots:
             await self._wait_for_rate_limit()
-            sent = clock()
-            error: ChartMogulError | None = None
-            try:
-                async with asyncio.timeout(hook.settings.timeout + _GRACE):
-                    value = await self._run(function, hook)
-            except TimeoutError:
-                message = f"no complete response from {hook.host} within {hook.settings.timeout:g} s"
-                error = ChartMogulUnreachableError(message)
-            except ChartMogulError as raised:
-                error = raised
+            return await self._request(function, self.hook)
+
+    async def _request(self, function: Callable[[ChartMogulHook], _Result], hook: ChartMogulHook) -> Response[_Result]:
+        clock = asyncio.get_running_loop().time
+        sent = clock()
+        error: ChartMogulError | None = None
+        try:
+            async with asyncio.timeout(hook.settings.timeout + _GRACE):
+                value = await self._run(function, hook)
+        except TimeoutError:
+            message = f"no complete response from {hook.host} within {hook.settings.timeout:g} s"
+            error = ChartMogulUnreachableError(message)
+        except ChartMogulError as raised:
+            error = raised
         self._record(error, sent, clock())
         if error:
             raise error
@@ -161,9 +185,16 @@ class RateLimitedClient:
             if error.retry_after is not None:
                 self._rate_limit.on_rate_limited(now, error.retry_after)
             if self._failures >= _FAILURES_UNTIL_OUTAGE:
-                self._is_healthy.clear()
-                exponent = min(self._failures - _FAILURES_UNTIL_OUTAGE, 10)
-                self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)
+                if self.outage or now - sent < self.hook.settings.timeout:
+                    self._begin_outage(now)
+                else:
+                    self._is_suspected.set()
+
+    def _begin_outage(self, now: float) -> None:
+        """Send nothing but an occasional probe; the next one later if there is an outage already."""
+        self._is_healthy.clear()
+        exponent = min(max(self._failures - _FAILURES_UNTIL_OUTAGE, 0), 10)
+        self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)
 
 
 async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result:

@@ -9,10 +9,12 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul._polling.page_requests import page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
     from airflow_provider_chartmogul._polling.subscription import Subscription
+    from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +99,7 @@ class SinglePolls:
         return [
             *[functools.partial(self._work, self._due)] * concurrency,
             *[functools.partial(self._work, self._failing)] * max(1, concurrency // 2),
+            self._confirm_outages,
         ]
 
     def add(self, subscription: Subscription, uuid: str, due: float) -> None:
@@ -171,6 +175,17 @@ class SinglePolls:
                 is_wanted = target.subscriptions or target.searchers
                 if is_wanted and target not in self._due and target not in self._failing:
                     self._put(target, clock() + target.interval)
+
+    async def _confirm_outages(self) -> None:
+        """Request the head of the list, and an opportunity that has not failed, when requests time out."""
+        while True:
+            await self._client.until_outage_is_suspected()
+            healthy = [target for target in self.targets.values() if not target.failures and not target.rejected]
+            newest = max(healthy, key=lambda target: target.received, default=None)
+            requests: list[Callable[[ChartMogulHook], object]] = [page_request(None)]
+            if newest:
+                requests.append(methodcaller("retrieve_opportunity", newest.uuid))
+            await self._client.confirm_outage(*requests)
 
     async def _poll(self, target: Target, due: float) -> None:
         clock = asyncio.get_running_loop().time

@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chartmogul._airflow import metrics
@@ -16,9 +17,6 @@ from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 from tests.polling.test_engine import HANG, Recorder, account_of, clock, polled, virtual
 from tests.support.virtual_account import error_of, run_in_virtual_time, uuid_of
-
-if TYPE_CHECKING:
-    import pytest
 
 
 @virtual
@@ -54,19 +52,42 @@ async def test_a_newcomer_does_not_shorten_the_time_after_which_a_404_is_confirm
             assert first.endings() == second.endings() == [uuid_of(99)]
 
 
+@pytest.mark.parametrize(("interval", "interval_of_hanging"), [(10, 50), (60, 60), (600, 60)])
+def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else(
+    interval: float, interval_of_hanging: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        account = account_of(3_000, timeout=HANG)
+        hanging, other = Recorder([uuid_of(number) for number in range(0, 1_600, 200)]), Recorder([uuid_of(2_999)])
+        with polled(account, other, interval), polled(account, hanging, interval_of_hanging):
+            await asyncio.sleep(200)
+            account.hanging, begin = set(hanging.seen), clock()
+            await asyncio.sleep(100 * interval)
+        polls = [sent for sent, subject in account.log if subject == uuid_of(2_999) and sent > begin]
+        assert len(polls) >= 95
+        assert max(later - earlier for earlier, later in itertools.pairwise(polls)) < interval + 5
+        assert other.errors == []
+        assert {uuid for _, _, uuid in hanging.errors} == account.hanging == set(hanging.opportunity_uuids or ())
+        assert "all requests fail" not in caplog.text
+
+    run_in_virtual_time(test())
+
+
 @virtual
-async def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else() -> None:
+async def test_requests_that_all_hang_are_an_outage_whose_end_is_noticed() -> None:
     account = account_of(3_000, timeout=HANG)
-    hanging, other = Recorder([uuid_of(number) for number in range(0, 1_600, 200)]), Recorder([uuid_of(2_999)])
-    with polled(account, other, 10), polled(account, hanging, 50):
-        await asyncio.sleep(200)
-        account.hanging, begin = set(hanging.seen), clock()
-        await asyncio.sleep(1_000)
-    polls = [sent for sent, what in account.log if what == uuid_of(2_999) and sent > begin]
-    assert len(polls) >= 95
-    assert max(later - earlier for earlier, later in itertools.pairwise(polls)) < 15
-    assert other.errors == []
-    assert {uuid for _, _, uuid in hanging.errors} == account.hanging == set(hanging.opportunity_uuids or ())
+    recorder = Recorder([uuid_of(number) for number in range(0, 1_600, 200)])
+    with polled(account, recorder, 10):
+        await asyncio.sleep(60)
+        account.hanging, begin = {*account.categories, "head"}, clock()
+        await asyncio.sleep(600)
+        assert any(uuid is None for _, _, uuid in recorder.errors)
+        assert sum(sent > begin + 120 for sent, _ in account.log) < 15
+        account.hanging, ended = set(), clock()
+        account.categories.update(dict.fromkeys(recorder.seen, "won"))
+        await asyncio.sleep(120)
+    assert max(recorder.changed.values()) < ended + 100
+    assert recorder.changed.keys() == recorder.seen.keys()
 
 
 @virtual
