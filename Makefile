@@ -21,7 +21,7 @@ unexport $(filter AIRFLOW_%,$(.VARIABLES)) PYTHONHOME PYTHONPATH PYTHONDONTWRITE
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 	@$(BIN)/python -m scripts.demo
