@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-_SHOWN_WHEN_COMPLETE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Schemes of stores in which an object is visible when it is complete."""
 _PART_SIZE = 8 * 1024 * 1024  # bytes buffered in memory and sent to an object store in one request
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 
@@ -69,7 +70,7 @@ def target_for(path: ObjectStoragePath) -> Target:
 
         return SftpFile(fs, path.path)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if protocols & _SHOWN_WHEN_COMPLETE:
+    if protocols & OBJECT_STORES:
         return _Upload(fs, path.path)
     return _TemporaryFile(fs, path.path)
 
@@ -152,9 +153,7 @@ class _Upload:
         self._path = path
 
     def check(self) -> None:
-        _, _, key = self._path.strip("/").partition("/")
-        if not key:
-            raise ValueError(f"path: {self._path.strip('/')} is a bucket; expected a key in it.")
+        """Accept any key; the operator refuses a bucket without one."""
 
     def open(self) -> IO[bytes]:
         file: IO[bytes] = self._fs.open(self._path, "wb", block_size=_PART_SIZE)

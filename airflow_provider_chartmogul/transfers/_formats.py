@@ -197,7 +197,11 @@ def _read_date(part: Part) -> datetime.date:
 
 
 def _read_moment(part: Part) -> datetime.datetime:
-    return _parse(part, "a moment")
+    moment = _parse(part, "a moment")
+    try:
+        return moment.astimezone(datetime.UTC)
+    except OverflowError:  # pandas and Polars could not read it
+        raise ValueError("is outside of the years 1 to 9999 in UTC") from None
 
 
 def _parse(part: Part, kind: str) -> datetime.datetime:

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
 from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.transfers._atomic import OBJECT_STORES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,6 +110,8 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             raise ValueError("page_fields: opportunities need none; leave it out.")
         if isinstance(self.page_fields, str):
             raise ValueError(f"page_fields: expected a list of names, not {self.page_fields!r}.")
+        if _is_bucket(str(self.path)):
+            raise ValueError(f"path: {self.path} is a bucket; expected a key in it.")
         if str(self.path).endswith("/"):
             raise ValueError("path: expected the name of a file, not of a folder.")
 
@@ -147,3 +150,9 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 
     def _report(self, scope: str, pages: int, rows: int, seconds: float) -> None:
         self.log.info("%s: %d pages, %d rows, %.0f rows/s.", scope, pages, rows, rows / max(seconds, 0.001))
+
+
+def _is_bucket(path: str) -> bool:
+    # At parse time, since the file system of a bucket looks for credentials on the network.
+    scheme, _, rest = path.partition("://")
+    return scheme in OBJECT_STORES and "/" not in rest.rstrip("/") and not is_templated(path)

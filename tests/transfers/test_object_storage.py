@@ -362,6 +362,8 @@ def test_no_address_is_logged(account: Sandbox, tmp_path: Path, logs: Logs) -> N
         ({"format": "parquet", "endpoint": "customers"}, "parquet is for opportunities only"),
         ({"format": "parquet", "path": "o.parquet.gz"}, "leave out .gz"),
         ({"path": "exports/"}, "expected the name of a file"),
+        ({"path": "s3://aws_default@bucket"}, "s3://aws_default@bucket is a bucket; expected a key in it"),
+        ({"path": "gs://bucket/"}, "gs://bucket/ is a bucket; expected a key in it"),
     ],
 )
 def test_what_is_wrong_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:

@@ -220,8 +220,11 @@ def test_an_export_that_fails_after_a_part_leaves_the_old_object_and_no_parts(
 
 
 def test_a_bucket_without_a_key_is_refused_before_anything_is_read(sandbox: Sandbox, bucket: Any, conn_id: str) -> None:
-    with pytest.raises(AirflowFailException, match="warehouse is a bucket; expected a key in it"):
-        export(f"s3://{conn_id}@{BUCKET}")
+    operator = ChartMogulToObjectStorageOperator(task_id="export", path="{{ params.path }}")
+    for path in (f"s3://{conn_id}@{BUCKET}", f"s3://{conn_id}@{BUCKET}/"):
+        operator.path = path
+        with pytest.raises(AirflowFailException, match=r"warehouse/? is a bucket; expected a key in it"):
+            operator.execute({})
     assert sandbox.requests == []
     assert keys(bucket) == []
 

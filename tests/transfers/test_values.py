@@ -223,6 +223,8 @@ class TestParquet:
             ('"estimated_close_date":""', "estimated_close_date is not a date"),
             ('"estimated_close_date":20300131', "estimated_close_date is not a date"),
             ('"created_at":"yesterday"', "created_at is not a moment"),
+            ('"created_at":"0001-01-01T00:00:00+14:00"', "created_at is outside of the years 1 to 9999 in UTC"),
+            ('"updated_at":"9999-12-31T23:59:59-01:00"', "updated_at is outside of the years 1 to 9999 in UTC"),
             ('"created_at":"2030-01-31T10:00:00.1234567Z"', "created_at is more precise than a microsecond"),
         ],
     )
