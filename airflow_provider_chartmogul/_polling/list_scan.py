@@ -79,6 +79,7 @@ class ListScan:
         self._joined = -math.inf  # when a watcher last joined
         self._completed = -math.inf  # when a round was last complete, or the first watcher joined
         self._failing_since: float | None = None
+        self._is_failure_logged = False
         self._reported: set[str] = set()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -268,6 +269,9 @@ class ListScan:
             return
         if self._failing_since is None:
             self._failing_since = now
+        # An outage has a log line of its own, for all requests.
+        if not self._is_failure_logged and not self._client.outage:
+            self._is_failure_logged = True
             log.warning("%s: the list cannot be read completely; waits are polled one by one. %s", self._label(), error)
         for subscription in tuple(self.subscriptions):
             subscription.notify_error(error, None)
@@ -359,9 +363,10 @@ class ListScan:
     def _on_complete_round(self, seconds: float, interval: float, *, is_first: bool) -> None:
         metrics.timing("round_seconds", seconds, **self._client.tags)
         if self._failing_since is not None:
-            failed = asyncio.get_running_loop().time() - self._failing_since
-            log.info("%s: the list can be read completely again, after %.0f s.", self._label(), failed)
-            self._failing_since = None
+            if self._is_failure_logged:
+                failed = asyncio.get_running_loop().time() - self._failing_since
+                log.info("%s: the list can be read completely again, after %.0f s.", self._label(), failed)
+            self._failing_since, self._is_failure_logged = None, False
         elif seconds > _LATE_ROUND * interval and not is_first:
             self._report(
                 "late",
