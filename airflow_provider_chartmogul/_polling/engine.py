@@ -18,8 +18,9 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
 from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling.daemon_threads import run_in_thread
 from airflow_provider_chartmogul._polling.list_scan import ListScan
-from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient, run_in_thread
+from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
 from airflow_provider_chartmogul._polling.single_polls import (
     SECONDS_UNTIL_CONFIRMED,
     LoopYielder,

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import math
-import threading
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._polling.daemon_threads import run_in_thread
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
     ChartMogulError,
@@ -195,36 +195,3 @@ class RateLimitedClient:
         self._is_healthy.clear()
         exponent = min(max(self._failures - _FAILURES_UNTIL_OUTAGE, 0), 10)
         self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)
-
-
-async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result:
-    """
-    Call a function in a daemon thread of its own.
-
-    Neither an executor nor a thread that is no daemon lets the process exit while a server withholds its response.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Result] = loop.create_future()
-
-    def settle(result: _Result | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)  # type: ignore[arg-type]  # it is there if there is no error
-        else:
-            future.set_exception(error)
-
-    def call() -> None:
-        result, error = None, None
-        try:
-            result = function(*args)
-        except BaseException as raised:  # noqa: BLE001  # it is raised in the event loop
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, result, error)
-
-    try:
-        threading.Thread(target=call, name="chartmogul_request", daemon=True).start()
-    except RuntimeError as error:
-        raise ChartMogulUnreachableError(f"this process could start no thread for a request: {error}") from None
-    return await future

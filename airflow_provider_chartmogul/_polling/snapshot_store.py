@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -10,6 +9,7 @@ import zlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_chartmogul._polling.daemon_threads import run_in_thread
 from airflow_provider_chartmogul.opportunity._field_values import normalize_value
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
     async def load(self) -> None:
         """Load the snapshot that an earlier process saved. A corrupt part is logged once, and replaced."""
         for store in self._stores:
-            manifest = await asyncio.to_thread(store.get, self._key)
+            manifest = await run_in_thread(store.get, self._key)
             if manifest is not None:
                 self._stores = [store]
                 await self._load(store, manifest)
@@ -130,7 +130,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         # The manifest is written last, so that a partly written baseline is not treated as complete.
         if self._shards:
             if manifest != self._saved_manifest:
-                await asyncio.to_thread(store.set, self._key, manifest)
+                await run_in_thread(store.set, self._key, manifest)
         else:
             await self._write(store, self._key, range(_BUCKETS), manifest)
         self._saved_manifest = manifest
@@ -144,7 +144,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         self._unsaved -= written
         rows = _encode(self._buckets[bucket] for bucket in buckets)
         try:
-            await asyncio.to_thread(store.set, key, rows if manifest is None else {**manifest, "opportunities": rows})
+            await run_in_thread(store.set, key, rows if manifest is None else {**manifest, "opportunities": rows})
         except BaseException:
             self._unsaved |= written
             raise
@@ -154,7 +154,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         self._stored_shards = self._shards
         if former != self._shards:
             for shard in range(former):
-                await asyncio.to_thread(store.delete, self._shard_key(former, shard))
+                await run_in_thread(store.delete, self._shard_key(former, shard))
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -195,7 +195,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         if self._shards:
             for shard in range(self._shards):
                 key = self._shard_key(self._shards, shard)
-                stored = await asyncio.to_thread(store.get, key)
+                stored = await run_in_thread(store.get, key)
                 self._restore(store, key, stored, set(range(shard, _BUCKETS, self._shards)))
         else:
             self._restore(store, self._key, manifest.get("opportunities"), set(range(_BUCKETS)))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from airflow_provider_chartmogul._polling import snapshot_store
 from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.exceptions import (
@@ -231,7 +232,7 @@ def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> 
             detector.on_opportunity(opportunity())
             await detector.on_round_end({UUID_1})
             await asyncio.sleep(1)
-            monkeypatch.setattr(asyncio, "to_thread", hang)
+            monkeypatch.setattr(snapshot_store, "run_in_thread", hang)
             for category in ("won", "lost", "pipeline"):
                 detector.on_opportunity(opportunity(category=category))
                 await detector.on_round_end({UUID_1})

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
+from tests.support.processes import run_apart
 from tests.support.virtual_account import VirtualStore
 
 if TYPE_CHECKING:
@@ -304,3 +305,29 @@ async def test_without_a_store_it_lives_as_long_as_the_process() -> None:
     await snapshot.save()
     assert snapshot.is_saved
     assert dict(snapshot) == {UUID_1: ("won",)}
+
+
+async def test_a_store_that_never_responds_keeps_no_process_from_exiting() -> None:
+    program = """
+import asyncio
+import faulthandler
+import threading
+from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
+
+class Store:
+    def get(self, key):
+        reached.set()
+        threading.Event().wait()
+
+async def main():
+    load = asyncio.create_task(SnapshotStore([Store()], "key", {}).load())
+    while not reached.is_set():
+        await asyncio.sleep(0.01)
+    load.cancel()
+
+reached = threading.Event()
+faulthandler.dump_traceback_later(60, exit=True)
+asyncio.run(main())
+print("ended")
+"""
+    assert run_apart(program) == "ended"
