@@ -96,6 +96,7 @@ class _Account:
         self._reloading: asyncio.Task[None] | None = None
         self.single_polls = SinglePolls(client, self._reload)
         self._scan = ListScan(client, self.single_polls, self._label, self._reload)
+        self._scan.positions.is_ordered = key not in engine.in_sequence
         workers = [*self.single_polls.workers, *self._scan.workers, self._supervise]
         self._tasks = [start(_keep_running(worker)) for worker in workers]
 
@@ -123,6 +124,8 @@ class _Account:
     def close(self) -> None:
         for task in (*self._tasks, *self._scan.tasks):
             task.cancel()
+        if not self._scan.positions.is_ordered:
+            self._engine.in_sequence.add(self.key)
         # A gauge keeps its last value, and an alert on requests needs to know that none are due.
         metrics.gauge("waits", 0, **self.client.tags)
         metrics.gauge("subscribers", 0, **self.client.tags)
@@ -206,6 +209,7 @@ class Engine:
         self._accounts: dict[tuple[str, str], _Account] = {}
         # Kept when nobody polls: the account's other clients are still there.
         self._rate_limits: dict[tuple[str, str], RateLimit] = {}
+        self.in_sequence: set[tuple[str, str]] = set()  # accounts whose list is read in sequence until a restart
         self.found: set[str] = set()  # connections that exist, whatever Airflow says later
 
     @property

@@ -274,3 +274,40 @@ async def test_a_connection_that_is_left_and_joined_while_it_is_loaded_again_is_
     with polled(account, Recorder([uuid_of(1)])):
         await loading
     assert polling.is_idle
+
+
+def test_a_scan_that_misses_an_opportunity_is_given_up_for_the_account_until_the_triggerer_restarts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        account, late = account_of(1_000), "late"
+        account.page_seconds = 1.0
+        remembered: set[str] = set()
+
+        def hide_behind_remembered_cursors(endpoint: str, query: dict[str, Any]) -> None:
+            if clock() < 60:
+                remembered.add(query.get("cursor", ""))
+            elif endpoint == "opportunities" and query.get("cursor") in remembered:
+                account.categories.pop(late, None)
+            else:
+                account.categories[late] = "pipeline"
+
+        def page_times(begin: float) -> list[float]:
+            return [sent for sent, subject in account.log if subject in ("head", "page") and sent >= begin]
+
+        account.fault = hide_behind_remembered_cursors
+        with polled(account, Recorder(), 10):
+            await asyncio.sleep(60)
+            account.created[late] = account.created[uuid_of(500)] + 1
+            account.categories[uuid_of(1_000)] = "pipeline"  # so that the cursors of the check are new
+            await asyncio.sleep(600)
+            assert "opportunity late was missed" in caplog.text
+        watcher, begin = Recorder(), clock()
+        with polled(account, watcher, 10):
+            await asyncio.sleep(100)
+        assert watcher.rounds[-1][1] == 1_002
+        times = page_times(begin)
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.9
+        assert caplog.text.count("one page after another") == 1
+
+    run_in_virtual_time(test())
