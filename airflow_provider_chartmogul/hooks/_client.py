@@ -121,7 +121,7 @@ class Client:
         cause = _root_cause(error, handled_before)
         proxy_variable = _proxy_variable(settings.base_url) if self.session.trust_env else None
         if not exchange.has_sent:
-            if isinstance(error, ValueError | AssertionError) and proxy_variable:
+            if isinstance(error, ValueError | TypeError | AssertionError) and proxy_variable:
                 # The address is not shown: with an unquoted # or /, any part of it may be the password.
                 return ChartMogulConfigurationError(
                     f"{proxy_variable}: not the address of a proxy that can be used; percent-encode special characters "

@@ -125,8 +125,9 @@ def _read_base_url(connection: Connection) -> tuple[str, bool]:
     try:
         url = urlsplit(given if "://" in given else f"https://{given}")
         host, port = url.hostname or "", url.port or connection.port or None
-    except ValueError as error:
-        raise ValueError(f"host: {error}") from None
+    except ValueError:
+        # Without Python's message, which shows the part that should be a port, and may be the key.
+        raise ValueError(f"host: expected an address like {DEFAULT_HOST}, or with a port from 1 to 65535") from None
     if url.username is not None or url.password is not None:
         raise ValueError("host: must not hold a user name or key; put the API key in the password field")
     is_ipv6 = ":" in host

@@ -145,12 +145,17 @@ def test_plain_http_is_refused_where_others_could_listen(host: str) -> None:
         "HTTPS:/api.chartmogul.com",
         "https",
         "https:80/api.chartmogul.com",
+        f"api.chartmogul.com:{KEY}",
+        f"https://{KEY}:443:x",
+        "api.chartmogul.com:k3y-in-the-wr0ng-place",
+        "api.chartmogul.com:65536",
     ],
 )
 def test_what_is_no_address_is_refused_and_no_key_in_it_is_shown(host: str) -> None:
     with pytest.raises(ChartMogulConfigurationError, match="Airflow connection 'crm', host: ") as refusal:
         read(host=host)
     assert KEY not in str(refusal.value)
+    assert "wr0ng" not in str(refusal.value)
     assert refusal.value.__cause__ is None
 
 

@@ -115,6 +115,14 @@ def test_no_part_of_a_proxys_password_is_shown_and_its_setting_is_named(
         assert PROXY_PASSWORD[part : part + 5] not in shown
 
 
+def test_the_address_of_a_proxy_without_a_host_is_a_wrong_setting(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@")
+    with pytest.raises(ChartMogulConfigurationError, match="HTTPS_PROXY: not the address of a proxy"):
+        hook("https://chartmogul.invalid").request("GET", "ping")
+
+
 def test_the_key_goes_through_a_proxy_in_the_tunnel_only(
     hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
