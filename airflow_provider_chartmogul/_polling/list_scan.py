@@ -139,7 +139,7 @@ class ListScan:
         return True
 
     def forget(self, uuid: str) -> None:
-        """Look no longer for the page of an opportunity."""
+        """Stop searching for the page of an opportunity."""
         self._unlocated.discard(uuid)
 
     def _is_more_needed(self) -> bool:

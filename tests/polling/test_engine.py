@@ -40,14 +40,14 @@ class Recorder(Subscriber):
         self.opportunity_uuids = uuids
         self.name = name
         self.now: dict[str, Any] = {}
-        self.seen: dict[str, float] = {}
+        self.received: dict[str, float] = {}
         self.changed: dict[str, float] = {}
         self.errors: list[tuple[float, ChartMogulError, str | None]] = []
         self.rounds: list[tuple[float, int | None]] = []
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         uuid, moment = opportunity["uuid"], clock()
-        self.seen[uuid] = moment
+        self.received[uuid] = moment
         if uuid in self.now and self.now[uuid] != opportunity["forecast_category"]:
             self.changed[uuid] = moment
         self.now[uuid] = opportunity["forecast_category"]
@@ -152,7 +152,7 @@ async def test_pages_are_read_concurrently_once_their_positions_are_known() -> N
         begin = clock()
         await asyncio.sleep(50)
         assert account.pages_since(begin) == pytest.approx(250, rel=0.05)
-        assert max(begin + 50 - seen for seen in watcher.seen.values()) < 13
+        assert max(begin + 50 - moment for moment in watcher.received.values()) < 13
 
 
 @virtual
@@ -233,7 +233,7 @@ async def test_two_connections_with_one_key_share_scans_waits_and_pace() -> None
         await asyncio.sleep(100)
         assert account.pages_since(begin) == pytest.approx(100, abs=11)
         assert len(first.now) == len(second.now) == 2_000
-    sent = sorted(moment for moment, what in account.log if what != "end")
+    sent = sorted(moment for moment, subject in account.log if subject != "end")
     assert min(after - before for before, after in zip(sent, sent[19:], strict=False)) > 0.9
 
 
@@ -248,7 +248,7 @@ async def test_a_newcomer_sees_all_before_its_first_round_ends() -> None:
             await asyncio.sleep(5)
             assert new_watcher.rounds[0][1] == 2_000
             assert len(new_watcher.now) == 2_000
-            assert max(new_watcher.seen.values()) <= new_watcher.rounds[0][0]
+            assert max(new_watcher.received.values()) <= new_watcher.rounds[0][0]
 
 
 @virtual
@@ -265,7 +265,7 @@ async def test_requests_that_hang_delay_no_other() -> None:
         account.categories.update(dict.fromkeys(uuids, "won"))
         await asyncio.sleep(40)
     assert max(recorder.changed[uuid] for uuid in uuids[3:]) <= changed + 15
-    assert not hanging & recorder.seen.keys()
+    assert not hanging & recorder.received.keys()
     assert {str(error) for _, error, uuid in recorder.errors if uuid in hanging}
 
 

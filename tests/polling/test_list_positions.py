@@ -53,7 +53,7 @@ def test_an_entry_that_another_segment_delivered_after_the_request_is_not_delive
     assert second
     tied = entry(30, created=15)
     positions.apply(second, Page([entry(15), tied, *[entry(n) for n in range(14, 10, -1)]], None), 5.0, 6.0)
-    # The order of equal times is not known. Requested before that answer arrived, its state may be older.
+    # The order of equal times is not known. Requested before that response arrived, its state may be older.
     late = Page([*[entry(n) for n in range(20, 15, -1)], tied], "d")
     own, _ = positions.apply(positions.head, late, 5.5, 7.0)
     assert "uuid-30" not in uuids(own)

@@ -1,4 +1,4 @@
-"""The engine in virtual time when faults meet: blame, progress, and the number of requests."""
+"""The engine in virtual time when faults meet: attribution of errors, progress, and the number of requests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_requests_that_hang_together_are_no_outage_and_delay_nobody_else(
         hanging, other = Recorder([uuid_of(number) for number in range(0, 1_600, 200)]), Recorder([uuid_of(2_999)])
         with polled(account, other, interval), polled(account, hanging, interval_of_hanging):
             await asyncio.sleep(200)
-            account.hanging, begin = set(hanging.seen), clock()
+            account.hanging, begin = set(hanging.received), clock()
             await asyncio.sleep(100 * interval)
         polls = [sent for sent, subject in account.log if subject == uuid_of(2_999) and sent > begin]
         assert len(polls) >= 95
@@ -84,10 +84,10 @@ async def test_requests_that_all_hang_are_an_outage_whose_end_is_noticed() -> No
         assert any(uuid is None for _, _, uuid in recorder.errors)
         assert sum(sent > begin + 120 for sent, _ in account.log) < 15
         account.hanging, ended = set(), clock()
-        account.categories.update(dict.fromkeys(recorder.seen, "won"))
+        account.categories.update(dict.fromkeys(recorder.received, "won"))
         await asyncio.sleep(120)
     assert max(recorder.changed.values()) < ended + 100
-    assert recorder.changed.keys() == recorder.seen.keys()
+    assert recorder.changed.keys() == recorder.received.keys()
 
 
 @virtual
@@ -124,7 +124,7 @@ async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() ->
     account.fault = fault
     with polled(account, watcher, 10):
         await asyncio.sleep(30)
-        assert len(watcher.seen) == 1_000
+        assert len(watcher.received) == 1_000
         assert watcher.rounds[-1][1] == 1_000
 
 

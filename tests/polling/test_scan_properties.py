@@ -95,7 +95,7 @@ class World:
         assert self.watcher.invented == []
         assert self.watcher.complete_rounds
         missed = self.account.categories.items() - self.watcher.now.items()
-        assert not missed, f"{len(missed)} were not seen as they are"
+        assert not missed, f"{len(missed)} were not delivered as they are"
         # Missing ones are polled individually in batches.
         assert len(self.watcher.now) <= len(self.account.categories) + 400
         self._subscription.__exit__()

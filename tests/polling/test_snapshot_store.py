@@ -182,7 +182,7 @@ async def test_without_a_baseline_no_opportunity_is_new_and_with_one_only_later_
         assert not each.is_new(UUID_1, "2026-02-28T00:00:00.000Z")
         assert not each.is_new(UUID_1, "2026-03-01T23:00:00.000Z"), "the newest of the baseline itself"
         assert each.is_new(UUID_1, "2026-03-01T23:00:00.001Z")
-        assert each.is_new(UUID_1, None), "only the UUID tells"
+        assert each.is_new(UUID_1, None), "only the UUID decides"
 
 
 async def test_a_baseline_that_is_not_complete_is_saved_as_such() -> None:

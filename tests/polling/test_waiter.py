@@ -19,7 +19,7 @@ def waiter_of(*uuids: str) -> Waiter:
     return Waiter(uuids, lambda opportunity: opportunity.get("stage"))
 
 
-def seen(uuid: str, stage: Any, **others: Any) -> dict[str, Any]:
+def polled(uuid: str, stage: Any, **others: Any) -> dict[str, Any]:
     return {"uuid": uuid, "stage": stage, **others}
 
 
@@ -37,12 +37,12 @@ async def events_of(waiter: Waiter) -> list[WaitEvent]:
 async def test_the_first_poll_and_each_transition_make_an_event_in_their_order() -> None:
     waiter = waiter_of(A, B)
     woken = [
-        waiter.on_opportunity(seen(A, "x")),
-        waiter.on_opportunity(seen(A, "x", updated_at="later")),
-        waiter.on_opportunity(seen(B, None)),
-        waiter.on_opportunity(seen(A, "y")),
-        waiter.on_opportunity(seen(A, "x")),
-        waiter.on_opportunity(seen(B, None)),
+        waiter.on_opportunity(polled(A, "x")),
+        waiter.on_opportunity(polled(A, "x", updated_at="later")),
+        waiter.on_opportunity(polled(B, None)),
+        waiter.on_opportunity(polled(A, "y")),
+        waiter.on_opportunity(polled(A, "x")),
+        waiter.on_opportunity(polled(B, None)),
     ]
     assert woken == [True, False, True, True, True, False]
     assert [(event.opportunity or {}).get("stage") for event in await events_of(waiter)] == ["x", None, "y", "x"]
@@ -51,7 +51,7 @@ async def test_the_first_poll_and_each_transition_make_an_event_in_their_order()
 @pytest.mark.asyncio
 async def test_true_is_not_1() -> None:
     waiter = waiter_of(A)
-    assert [waiter.on_opportunity(seen(A, stage)) for stage in (1, True, True, 1)] == [True, True, False, True]
+    assert [waiter.on_opportunity(polled(A, stage)) for stage in (1, True, True, 1)] == [True, True, False, True]
 
 
 @pytest.mark.asyncio
@@ -65,15 +65,15 @@ async def test_it_polls_its_opportunities_and_names_itself() -> None:
 @pytest.mark.asyncio
 async def test_trouble_makes_an_event_when_it_begins_and_when_it_ends() -> None:
     waiter = waiter_of(A, B)
-    assert waiter.on_opportunity(seen(A, "x"))
+    assert waiter.on_opportunity(polled(A, "x"))
     woken = [
         waiter.on_error(TRANSIENT, A),
         waiter.on_error(TRANSIENT, A),
         waiter.on_error(TRANSIENT, B),
         waiter.on_error(TRANSIENT, None),
-        waiter.on_opportunity(seen(A, "x")),
-        waiter.on_opportunity(seen(A, "x")),
-        waiter.on_opportunity(seen(B, "x")),
+        waiter.on_opportunity(polled(A, "x")),
+        waiter.on_opportunity(polled(A, "x")),
+        waiter.on_opportunity(polled(B, "x")),
         waiter.on_error(TRANSIENT, B),
     ]
     assert woken == [True, False, False, False, True, False, True, True]
@@ -100,7 +100,7 @@ async def test_a_permanent_error_of_an_opportunity_ends_the_wait_and_one_of_the_
 async def test_many_events_leave_the_loop_to_others() -> None:
     waiter = waiter_of(A)
     for stage in range(1000):
-        waiter.on_opportunity(seen(A, stage))
+        waiter.on_opportunity(polled(A, stage))
     runs_of_another_task = 0
 
     async def other() -> None:
