@@ -166,6 +166,16 @@ def test_a_message_has_500_characters_at_most(length: int, shown: int) -> None:
     assert message.endswith("…") is (length > 500)
 
 
+def test_a_search_without_a_match_is_no_wrong_endpoint() -> None:
+    error = error_from_response("GET", "/v1/customers/search", 404, json.dumps({"message": "Can't find any customers"}))
+    assert str(error).endswith("Can't find any customers. Nothing matches the query.")
+
+
+def test_xml_of_a_gateway_is_shown_as_text() -> None:
+    body = "<?xml version='1.0'?>\n<Error><Code>SlowDown</Code><Message>Reduce &amp; wait</Message></Error>"
+    assert error_from_response("GET", "/v1/x", 503, body).message == "SlowDown Reduce & wait"
+
+
 def test_control_characters_of_a_response_do_not_reach_a_log() -> None:
     text = "no\x1b[31m\x00 such\r\nstage\u202e\u2028 b\u00fcrgerlich \U0001f600"
     for body in (json.dumps({"message": text, "param": text}), f"<html><body>{text}</body></html>", text):

@@ -26,7 +26,7 @@ _LONGEST_MESSAGE = 500
 _LONGEST_PARAM = 100
 _LONGEST_BODY = 65_536  # characters that are searched if a body is not JSON
 
-_MARKUP = re.compile(r"<(?:!doctype|html|head|body|title|meta|script|style|center|div|h[1-6]|p)\b", re.IGNORECASE)
+_MARKUP = re.compile(r"<(?:!doctype|\?xml|html|head|body|title|meta|script|style|center|div|h[1-6]|p)\b", re.IGNORECASE)
 # The end may be missing if the body was truncated.
 _INVISIBLE = re.compile(r"(?is)<(script|style|template)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)")
 _TAG = re.compile(r"<[^<>]*>?")
@@ -113,7 +113,7 @@ def check_opportunity(payload: Any, method: str, uuid: str | None = None) -> dic
 
 def _not_found_advice(path: str, param: str | None) -> str | None:
     """Return the advice for a 404 that is not about the UUID in the path; None: it is."""
-    if param is not None and not re.search(r"id$", param, re.IGNORECASE):
+    if path.endswith("/search") or (param is not None and not re.search(r"id$", param, re.IGNORECASE)):
         return _NO_MATCH  # as recorded for a search of customers by email
     return None if re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", path, re.IGNORECASE) else _NO_ENDPOINT
 
