@@ -8,11 +8,11 @@ import functools
 import logging
 import math
 import random
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul._polling.list_check import find_missed
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
@@ -40,9 +40,7 @@ _FEW_WAITS = 5  # are polled individually, however short the list may be
 _WAITS_FOR_A_PAGE = 2  # whose individual polls take as many requests, or more
 _LATE_ROUND = 1.25  # intervals
 _ROUNDS_BETWEEN_CHECKS = 100
-_FIRST_CHECK = 10  # the number of its round
-_SECONDS_BETWEEN_PAGES_OF_A_CHECK = 2.0
-_MOST_DIFFERENCES = 20  # that are retrieved to confirm a failed check
+_ROUNDS_UNTIL_FIRST_CHECK = 10
 
 
 class ListScan:
@@ -81,6 +79,8 @@ class ListScan:
         self._failing_since: float | None = None
         self._is_failure_logged = False
         self._reported: set[str] = set()
+        self._round = 0  # the number of the current one
+        self._next_check: float = _ROUNDS_UNTIL_FIRST_CHECK  # the number of its round
         self.tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -173,7 +173,7 @@ class ListScan:
     async def _read(self, segment: Segment, due: float) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            response = await self._client.call(page_request(segment.cursor), max_retries=0)
+            response = await self._client.call(page_request(segment.cursor))
             if not segment.is_known:
                 return
             entries, added = self.positions.apply(segment, response.value, response.sent, clock())
@@ -315,10 +315,10 @@ class ListScan:
 
     async def _rounds(self) -> None:
         clock = asyncio.get_running_loop().time
-        number = 0
         while True:
             await self._until(lambda: bool(self.subscriptions))
-            number, begin, interval = number + 1, clock(), self.interval
+            begin, interval = clock(), self.interval
+            self._round += 1
             if not self.positions.is_ordered:
                 self._restart()
             self._round_end = begin + interval
@@ -331,12 +331,12 @@ class ListScan:
             is_complete = self.positions.is_complete and not any(segment.failures for segment in self.positions)
             if is_complete:
                 self._completed = clock()
-                self._on_complete_round(self._completed - begin, interval, is_first=number == 1)
+                self._on_complete_round(self._completed - begin, interval, is_first=self._round == 1)
             for subscription in tuple(self.subscriptions):
                 subscription.end_round(self.positions.owners.keys() if is_complete else None, self._single_polls)
-            is_checked = number % _ROUNDS_BETWEEN_CHECKS == _FIRST_CHECK and all(task.done() for task in self.tasks)
-            if is_complete and is_checked and self.positions.is_ordered:
-                self.tasks = [asyncio.create_task(self._check_positions())]
+            if is_complete and self.positions.is_ordered and self._round >= self._next_check:
+                self._next_check = math.inf
+                self.tasks = [asyncio.create_task(self._check())]
             # A new subscription need not wait for the next round to have received everything.
             await self._until(functools.partial(self._has_new_subscription, begin), self._round_end - clock())
 
@@ -375,26 +375,15 @@ class ListScan:
                 f"the connection's extra, would help.",
             )
 
-    async def _check_positions(self) -> None:
-        """Read the list one page after another, and compare it with the segments."""
-        unknown: set[str] = set()
-        cursor = None
+    async def _check(self) -> None:
+        """Compare the segments with the list read page by page; read it like that from now on if they differ."""
+        seconds_until_read = 2 * self._client.hook.settings.closed_poll_rounds * self.interval
         try:
-            while True:
-                page = (await self._client.call(page_request(cursor))).value
-                uuids = (entry.get("uuid") for entry in page.entries if isinstance(entry, dict))
-                unknown.update(uuid for uuid in uuids if isinstance(uuid, str) and uuid not in self.positions.owners)
-                cursor = page.cursor
-                if cursor is None:
-                    break
-                await asyncio.sleep(_SECONDS_BETWEEN_PAGES_OF_A_CHECK)
-            # Created with a time in the past, they are on segments that may not have been read since.
-            await asyncio.sleep(2 * self._client.hook.settings.closed_poll_rounds * self.interval)
-            missed = [uuid for uuid in unknown if uuid not in self.positions.owners][:_MOST_DIFFERENCES]
-            for uuid in missed:
-                with contextlib.suppress(ChartMogulNotFoundError):
-                    await self._client.call(methodcaller("retrieve_opportunity", uuid))
-                    self._read_in_sequence(f"opportunity {uuid} was missed")
-                    return
+            missed = await find_missed(self._client, self.positions, seconds_until_read)
         except ChartMogulError as error:
             log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
+            self._next_check = self._round + _ROUNDS_UNTIL_FIRST_CHECK
+        else:
+            self._next_check = self._round + _ROUNDS_BETWEEN_CHECKS
+            if missed:
+                self._read_in_sequence(f"opportunity {missed} was missed")

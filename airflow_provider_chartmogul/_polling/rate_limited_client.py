@@ -1,10 +1,9 @@
-"""Requests from an event loop: in threads, at the pace of an API key, with retries."""
+"""Requests from an event loop: in threads, at the rate limit of an API key."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import math
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulRateLimitError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay, is_retried
+from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -85,28 +84,15 @@ class RateLimitedClient:
         """The labels of metrics."""
         return {"conn_id": self.hook.chartmogul_conn_id}
 
-    async def call(
-        self, function: Callable[[ChartMogulHook], _Result], *, max_retries: int | None = None
-    ) -> Response[_Result]:
+    async def call(self, function: Callable[[ChartMogulHook], _Result]) -> Response[_Result]:
         """
         Call a function that sends one request through the hook it is given.
 
-        :param max_retries: how often it is sent again at most; None: as the connection says
-        :raises ChartMogulError: the last error, if that did not help
+        :raises ChartMogulError: if the request fails
         """
-        most = self.hook.settings.max_retries if max_retries is None else max_retries
-        for retry in itertools.count():
-            try:
-                return await self._send(function)
-            except ChartMogulError as error:
-                delay = backoff_delay(retry, error.retry_after)
-                if retry >= most or not is_retried("GET", error):
-                    raise
-                is_paced = error.retry_after is not None
-            # A pause that ChartMogul asked for is kept by the rate limit, for all requests.
-            if not is_paced:
-                await asyncio.sleep(delay)
-        raise AssertionError
+        async with self._slots:
+            await self._wait_for_rate_limit()
+            return await self._request(function, self.hook)
 
     async def until_outage_is_suspected(self) -> None:
         """Return when requests time out one after another."""
@@ -132,11 +118,6 @@ class RateLimitedClient:
     def close(self) -> None:
         """Close the session. Requests in flight end by themselves, and keep no process from exiting."""
         self.hook.close()
-
-    async def _send(self, function: Callable[[ChartMogulHook], _Result]) -> Response[_Result]:
-        async with self._slots:
-            await self._wait_for_rate_limit()
-            return await self._request(function, self.hook)
 
     async def _request(self, function: Callable[[ChartMogulHook], _Result], hook: ChartMogulHook) -> Response[_Result]:
         clock = asyncio.get_running_loop().time

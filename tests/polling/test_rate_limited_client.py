@@ -17,7 +17,6 @@ from airflow_provider_chartmogul._polling.rate_limited_client import RateLimited
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulRateLimitError,
-    ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.hooks._connection_settings import (
@@ -27,7 +26,6 @@ from airflow_provider_chartmogul.hooks._connection_settings import (
 )
 from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
-from tests.conftest import MAX_RETRIES
 from tests.polling.test_engine import Recorder, account_of, polled
 from tests.support.virtual_account import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
@@ -100,19 +98,6 @@ async def test_a_permanent_error_is_raised_immediately(sandbox: Sandbox, client:
 
 
 @pytest.mark.asyncio
-@pytest.mark.usefixtures("quick_retries")
-async def test_a_transient_error_is_retried_as_often_as_the_connection_says(
-    sandbox: Sandbox, client: RateLimitedClient
-) -> None:
-    (uuid,) = uuids_of(sandbox, 1)
-    sandbox.inject_fault(Fault(kind="status", times=MAX_RETRIES + 1))
-    with pytest.raises(ChartMogulUnavailableError):
-        await client.call(methodcaller("retrieve_opportunity", uuid))
-    assert len(sandbox.requests) == MAX_RETRIES + 1
-    assert (await client.call(methodcaller("retrieve_opportunity", uuid))).value == sandbox.opportunity(uuid)
-
-
-@pytest.mark.asyncio
 async def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the_next_call(
     sandbox: Sandbox, client: RateLimitedClient
 ) -> None:
@@ -136,7 +121,7 @@ async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
     client = RateLimitedClient(StuckHook(), RateLimit(1000))  # type: ignore[arg-type]  # has the parts that are used
     begin = time.monotonic()
     with pytest.raises(ChartMogulUnreachableError, match=r"no complete response from .* within 0\.1 s"):
-        await client.call(lambda _: released.wait(), max_retries=0)
+        await client.call(lambda _: released.wait())
     assert time.monotonic() - begin < 5
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("chartmogul_"))
     released.set()

@@ -67,6 +67,7 @@ class VirtualAccount:
     :param created: creation times in microseconds, overriding ascending ones
     :param extra: additional fields of an opportunity
     :param is_down: whether the response to every request is 503
+    :param unlisted: opportunities that pages of the list lack
     :param hanging: opportunities whose requests never get a response
     :param key: the API key that is accepted
     :param connections: settings by connection id; others get those of ``settings``
@@ -80,6 +81,7 @@ class VirtualAccount:
     created: dict[str, int] = field(default_factory=dict)
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_down: bool = False
+    unlisted: set[str] = field(default_factory=set)
     hanging: set[str] = field(default_factory=set)
     key: str = "key"
     settings: ConnectionSettings = field(
@@ -187,7 +189,7 @@ class VirtualHook:
         if not has_more:
             account.log.append((0.0, "end"))
         return {
-            "entries": [account.entry(uuid) for _, uuid in page],
+            "entries": [account.entry(uuid) for _, uuid in page if uuid not in account.unlisted],
             "cursor": _encode(page[-1]) if page else None,
             "has_more": has_more,
         }
