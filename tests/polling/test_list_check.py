@@ -72,19 +72,25 @@ def test_a_scan_that_misses_an_opportunity_is_given_up_for_the_account_until_the
 def test_a_check_that_fails_is_repeated_soon() -> None:
     async def scenario() -> None:
         account, watcher = account_of(1_000), Recorder()
-        remembered = hide_from_remembered_positions(account)
-        hide = account.fault
+        hide_from_remembered_positions(account)
+        hide, of_segments = account.fault, set()
 
-        def fail_once(endpoint: str, query: dict[str, Any]) -> None:
+        def fail_in_the_check(endpoint: str, query: dict[str, Any]) -> None:
             hide(endpoint, query)
-            if clock() < 150 and query.get("cursor") not in {None, *remembered}:
+            cursor = query.get("cursor")
+            if clock() < 95:
+                of_segments.add(cursor)
+            elif clock() < 150 and cursor not in of_segments:
+                failed.append(clock())
                 raise error_of(endpoint, 503)
 
+        failed: list[float] = []
+        account.fault = fail_in_the_check
         with polled(account, watcher, INTERVAL):
-            await asyncio.sleep(80)
+            await asyncio.sleep(70)
             account.categories |= {uuid_of(number): "pipeline" for number in range(2_000, 2_050)}
-            account.fault = fail_once
             await asyncio.sleep(600)
+            assert len(failed) == 1
             assert HIDDEN in watcher.received
 
     run_in_virtual_time(scenario())

@@ -17,6 +17,7 @@ from airflow_provider_chartmogul._polling.rate_limited_client import RateLimited
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulRateLimitError,
+    ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.hooks._connection_settings import (
@@ -31,7 +32,7 @@ from tests.support.virtual_account import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 def _connect(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, **extra: Any) -> None:
@@ -125,3 +126,33 @@ async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
     assert time.monotonic() - begin < 5
     assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("chartmogul_"))
     released.set()
+
+
+class FailingHook:
+    chartmogul_conn_id, host = "chartmogul_default", "https://failing.example"
+    settings = ConnectionSettings("https://failing.example/v1", is_loopback=False, api_key="key")
+
+
+@pytest.mark.parametrize("successes_meanwhile", [1, 0])
+def test_failures_of_requests_sent_before_another_succeeded_are_no_outage(successes_meanwhile: int) -> None:
+    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
+        await function(hook)
+
+    async def fail_late(_hook: Any) -> None:
+        await asyncio.sleep(10)
+        raise ChartMogulUnavailableError("status 503", status=503)
+
+    async def succeed(_hook: Any) -> None:
+        await asyncio.sleep(1)
+
+    async def test() -> None:
+        client = RateLimitedClient(FailingHook(), RateLimit(1000), respond)  # type: ignore[arg-type]  # has the parts that are used
+        failing = [asyncio.create_task(client.call(fail_late)) for _ in range(6)]
+        await asyncio.sleep(1)
+        for _ in range(successes_meanwhile):
+            await client.call(succeed)
+        await asyncio.wait(failing)
+        assert all(isinstance(task.exception(), ChartMogulUnavailableError) for task in failing)
+        assert (client.outage is None) == (successes_meanwhile > 0)
+
+    run_in_virtual_time(test())
