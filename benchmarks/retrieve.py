@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 COMMAND = "make bench-retrieve"
 REMARKS = """\
-The latency is that of the answer; opening a connection takes none here, which favours the official client: it opens one
-for each call. Of the first retrieve, most is the import of `requests`, which the bare session pays too. Many retrieves
-are bound by the account's limit, unless so many are wanted that the list is faster."""
+The latency is that of the response; opening a connection takes none here, which favours the official client: it opens
+one for each call. Of the first retrieve, most is the import of `requests`, which the bare session pays too. Of many
+opportunities, this provider finds most on pages of the list, 200 with one request, and sends half as many requests a
+second by default, so that the account's other clients keep theirs; one GET each cannot be faster than the limit."""
 OURS, BARE, HTTP_HOOK, OFFICIAL = "this provider", "bare requests session", "HttpHook", "official client"
 AIOHTTP = "aiohttp, 20 connections"
 MANY, ACCOUNT = 500, 5_000

@@ -3,7 +3,7 @@ Measure deferred waits, beside an asyncio program that retrieves each opportunit
 
 The account enforces ChartMogul's limits: 40 requests a second and 20 connections. Both sides get the same account, the
 same interval and the same changes, one after the other. The row "limit" is the least time in which the account's limit
-lets anybody look once at every opportunity waited for: singly, or by reading the list up to the last of them.
+lets anybody poll once every opportunity waited for: individually, or by reading the list up to the last of them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 COMMAND = "make bench-waiting"
 REMARKS = """\
-Few waits are polled singly, which nobody does faster than the account allows; many are found in the list, 200 with one
-request. A wait in a large account costs one GET an interval, however large the account is."""
+Few waits are polled individually, which nobody does faster than the account allows; many are found in the list, 200
+with one request. A wait in a large account costs one GET an interval, however large the account is."""
 OURS, AIOHTTP = "this provider", "aiohttp, one GET each"
 CHANGES = 20
 
@@ -39,7 +39,7 @@ class Case:
 
     @property
     def limit(self) -> float:
-        """Seconds in which the account's limit allows one look at each."""
+        """Seconds in which the account's limit allows one poll of each."""
         return min(self.waits, math.ceil(self.account / PAGE_SIZE)) / REQUESTS_PER_SECOND
 
 
@@ -104,7 +104,7 @@ def measure(is_smoke: bool) -> Report:  # noqa: FBT001  # the command line's
             name = f"{case.waits:,} waits among {case.account:,}, every {case.interval:.0f} s, {latency_name(latency)}"
             sides = {side: _measure(name, side, case, latency) for side in (OURS, AIOHTTP)}
             rows += [[name, side, *noticed.cells] for side, noticed in sides.items()]
-            rows.append([name, "limit", "", f"{case.limit:.1f} s a look at each", *[""] * 4])
+            rows.append([name, "limit", "", f"{case.limit:.1f} s a poll of each", *[""] * 4])
         mine, other = (sides[side] for side in (OURS, AIOHTTP))
         readme.append(
             Row(

@@ -173,7 +173,7 @@ class ListScan:
     async def _read(self, segment: Segment, due: float) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            response = await self._client.call(page_request(segment.cursor))
+            response = await self._client.call(page_request(segment.cursor), is_page=True)
             if not segment.is_known:
                 return
             entries, added = self.positions.apply(segment, response.value, response.sent, clock())

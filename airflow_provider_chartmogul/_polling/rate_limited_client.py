@@ -66,6 +66,7 @@ class RateLimitedClient:
         self._rate_limit = rate_limit
         self._run = run or run_in_thread
         self._slots = asyncio.Semaphore(self.concurrency)
+        self._lanes = (asyncio.Lock(), asyncio.Lock())
         self._rate_lock = asyncio.Lock()
         self._failures = 0
         self._last_error: ChartMogulError | None = None
@@ -84,14 +85,18 @@ class RateLimitedClient:
         """The labels of metrics."""
         return {"conn_id": self.hook.chartmogul_conn_id}
 
-    async def call(self, function: Callable[[ChartMogulHook], _Result]) -> Response[_Result]:
+    async def call(self, function: Callable[[ChartMogulHook], _Result], *, is_page: bool = False) -> Response[_Result]:
         """
         Call a function that sends one request through the hook it is given.
 
+        :param is_page: whether it requests a page of the list, which does not wait for more than one other request
         :raises ChartMogulError: if the request fails
         """
-        async with self._slots:
-            await self._wait_for_rate_limit()
+        async with contextlib.AsyncExitStack() as stack:
+            # Of each kind, one waits at a time: many waits would slow down the scan that is to find them.
+            async with self._lanes[is_page]:
+                await stack.enter_async_context(self._slots)
+                await self._wait_for_rate_limit()
             return await self._request(function, self.hook)
 
     async def until_outage_is_suspected(self) -> None:

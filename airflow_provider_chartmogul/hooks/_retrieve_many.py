@@ -24,19 +24,23 @@ log = logging.getLogger(__name__)
 
 class Pace:
     """
-    Apply the connection's rate limit to requests of several threads.
+    Apply a rate limit to requests of several threads, one of which waits for it at a time.
 
-    :param requests_per_second: maximum number of requests sent in a second
+    A thread on another pace of the same limit therefore waits for one of them at most.
+
+    :param rate_limit: that of the connection
     """
 
-    def __init__(self, requests_per_second: float) -> None:
-        self._rate_limit = RateLimit(requests_per_second)
+    def __init__(self, rate_limit: RateLimit) -> None:
+        self._rate_limit = rate_limit
+        self._lock = threading.Lock()
 
     def wait(self) -> None:
         """Wait until the next request may be sent."""
-        time.sleep(self._rate_limit.reserve(time.monotonic()))
-        while (pause := self._rate_limit.pause_left(time.monotonic())) > 0:
-            time.sleep(pause)
+        with self._lock:
+            time.sleep(self._rate_limit.reserve(time.monotonic()))
+            while (pause := self._rate_limit.pause_left(time.monotonic())) > 0:
+                time.sleep(pause)
 
     def on_error(self, error: ChartMogulError) -> None:
         """Reduce the rate if an error is a 429."""
@@ -63,7 +67,10 @@ def retrieve_many(
 
 class _Retrieval:
     def __init__(self, uuids: Iterable[str], request: Callable[..., Any], settings: ConnectionSettings) -> None:
-        self._request = partial(request, pace=Pace(settings.max_requests_per_second))
+        rate_limit = RateLimit(settings.max_requests_per_second)
+        self._request = partial(request, pace=Pace(rate_limit))
+        # A page is worth up to 200 opportunities, and the next one cannot be requested before it arrived.
+        self._request_page = partial(request, pace=Pace(rate_limit))
         self._concurrency = settings.max_concurrent_requests
         self._wanted = list(dict.fromkeys(uuids))
         self._waiting = list(reversed(self._wanted))
@@ -116,7 +123,7 @@ class _Retrieval:
     def _scan_list(self) -> None:
         wanted = frozenset(self._wanted)
         try:
-            for page in CursorPaginator(self._request, "opportunities"):
+            for page in CursorPaginator(self._request_page, "opportunities"):
                 for entry in page:
                     uuid = entry.get("uuid")
                     if isinstance(uuid, str) and uuid in wanted and "updated_at" in entry:

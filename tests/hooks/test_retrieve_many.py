@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnavailableError,
 )
+from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
+from airflow_provider_chartmogul.hooks._retrieve_many import Pace
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 
@@ -137,3 +140,21 @@ def test_requests_keep_the_connections_pace_and_slow_down_when_too_many(account:
     started = time.monotonic()
     ChartMogulHook().retrieve_opportunities(uuids(account)[:3])
     assert time.monotonic() - started >= 1
+
+
+def test_a_page_waits_for_one_other_request_at_most() -> None:
+    rate_limit = RateLimit(20)
+    pace, pace_of_pages = Pace(rate_limit), Pace(rate_limit)
+    order: list[str] = []
+    pace.wait()
+
+    def wait(name: str, pace: Pace) -> None:
+        pace.wait()
+        order.append(name)
+
+    with ThreadPoolExecutor(9) as executor:
+        for _ in range(8):
+            executor.submit(wait, "opportunity", pace)
+        executor.submit(wait, "page", pace_of_pages)
+    assert len(order) == 9
+    assert order.index("page") <= 4

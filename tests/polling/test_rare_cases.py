@@ -274,3 +274,15 @@ async def test_a_connection_that_is_left_and_joined_while_it_is_loaded_again_is_
     with polled(account, Recorder([uuid_of(1)])):
         await loading
     assert polling.is_idle
+
+
+@virtual
+async def test_many_waits_that_begin_together_do_not_slow_down_the_scan_that_finds_them() -> None:
+    account = account_of(10_000, max_requests_per_second=20)
+    account.page_seconds, account.get_seconds = 0.3, 0.1
+    waits = Recorder([uuid_of(number) for number in range(0, 10_000, 2)])
+    with polled(account, waits, 60):
+        await asyncio.sleep(60)
+    # Fifty pages, each of which is requested once the one before has arrived.
+    assert max(waits.received.values()) < 2 * 50 * account.page_seconds
+    assert len(waits.received) == 5_000

@@ -133,6 +133,35 @@ class FailingHook:
     settings = ConnectionSettings("https://failing.example/v1", is_loopback=False, api_key="key")
 
 
+def test_a_page_waits_for_one_other_request_at_most() -> None:
+    sent: list[str] = []
+
+    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
+        await function(hook)
+
+    def request(name: str) -> Callable[[Any], Awaitable[None]]:
+        async def record(_hook: Any) -> None:
+            sent.append(name)
+            await asyncio.sleep(1)
+
+        return record
+
+    async def test() -> None:
+        client = RateLimitedClient(FailingHook(), RateLimit(20), respond)  # type: ignore[arg-type]  # has the parts that are used
+        async with asyncio.TaskGroup() as group:
+            for _ in range(30):
+                group.create_task(client.call(request("opportunity")))
+            await asyncio.sleep(0.01)
+            for _ in range(3):
+                group.create_task(client.call(request("page"), is_page=True))
+
+    run_in_virtual_time(test())
+    assert len(sent) == 33
+    assert sent[:8].count("page") == 3
+    # Pages do not hold up the others either.
+    assert sent[2:8].count("opportunity") >= 3
+
+
 @pytest.mark.parametrize("successes_meanwhile", [1, 0])
 def test_failures_of_requests_sent_before_another_succeeded_are_no_outage(successes_meanwhile: int) -> None:
     async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
