@@ -58,8 +58,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def readme_table(rows: Iterable[Row]) -> str:
-    """Return the table of the README."""
-    return table(["", "this provider", "instead", "ratio"], rows)
+    """Return the table of the README; rows with no difference beyond that between runs say so."""
+    cells = [[*row[:-1], f"{row.ratio} (equal)" if 0.95 <= float(row.ratio) <= 1.05 else row.ratio] for row in rows]
+    return table(["", "this provider", "instead", "ratio"], cells)
 
 
 def environment() -> str:
