@@ -88,9 +88,9 @@ class ChangeDetector(Subscriber):
         self._round = 0
         self._has_failed_in_round = False
         self._unknown: set[str] = set()
-        subject = f"Watcher {name} on connection {chartmogul_conn_id}"
-        self._polls = FailureLog(log, subject, "The watcher continues.")
-        self._saves = FailureLog(log, f"{subject}, asset state store of Airflow", "It is tried again.")
+        self._subject = f"Watcher {name} on connection {chartmogul_conn_id}"
+        self._polls = FailureLog(log, self._subject, "The watcher continues.")
+        self._saves = FailureLog(log, f"{self._subject}, asset state store of Airflow", "It is tried again.")
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         """Compare an opportunity with its last known values."""
@@ -116,7 +116,7 @@ class ChangeDetector(Subscriber):
                 return self._on_difference(opportunity_uuid, known, None, None)
             if opportunity_uuid not in self._unknown and opportunity_uuid in (self.opportunity_uuids or ()):
                 self._unknown.add(opportunity_uuid)
-                log.warning("Watcher %s on connection %s: %s", self.name, self._conn_id, error)
+                log.warning("%s: %s", self._subject, error)
             return False
         self._has_failed_in_round = True
         self._polls.on_failure(error)
@@ -143,7 +143,7 @@ class ChangeDetector(Subscriber):
     async def load(self) -> None:
         """Load the stored snapshot, retrying until that succeeds, since changes cannot be detected without it."""
         pause = _SECONDS_BETWEEN_LOADS
-        while not await self._use_store(self._store.load()):
+        while not await self._use_store(self._store.load(self._subject)):
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
         if self.opportunity_uuids is not None:

@@ -76,8 +76,9 @@ class SnapshotStore(MutableMapping[str, "Row"]):
 
     @property
     def is_saved(self) -> bool:
-        """Whether there are no unsaved changes."""
-        return not self._stores or (not self._unsaved and self._manifest() == self._saved_manifest)
+        """Whether there are no unsaved changes, and no shards of a former layout."""
+        is_tidy = self._stored_shards == self._shards
+        return not self._stores or (is_tidy and not self._unsaved and self._manifest() == self._saved_manifest)
 
     def note_baseline(self, created_at: object) -> None:
         """
@@ -105,13 +106,17 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         moment = _to_moment(created_at)
         return moment is None or moment > (self._newest_created_at or "")
 
-    async def load(self) -> None:
-        """Load the snapshot that an earlier process saved. A corrupt part is logged once, and replaced."""
+    async def load(self, subject: str = "Watcher") -> None:
+        """
+        Load the snapshot that an earlier process saved. Corrupt parts are logged once, and replaced.
+
+        :param subject: begins log lines, such as a watcher and its connection
+        """
         for store in self._stores:
             manifest = await run_in_thread(store.get, self._key)
             if manifest is not None:
                 self._stores = [store]
-                await self._load(store, manifest)
+                await self._load(store, manifest, subject)
                 return
 
     async def save(self) -> None:
@@ -150,11 +155,10 @@ class SnapshotStore(MutableMapping[str, "Row"]):
             raise
 
     async def _delete_former_shards(self, store: Any) -> None:
-        former = self._stored_shards
-        self._stored_shards = self._shards
-        if former != self._shards:
-            for shard in range(former):
-                await run_in_thread(store.delete, self._shard_key(former, shard))
+        if self._stored_shards != self._shards:
+            for shard in range(self._stored_shards):
+                await run_in_thread(store.delete, self._shard_key(self._stored_shards, shard))
+            self._stored_shards = self._shards
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -180,34 +184,36 @@ class SnapshotStore(MutableMapping[str, "Row"]):
             shards = max(2 * shards, 2)
         return shards
 
-    async def _load(self, store: Any, manifest: Any) -> None:
+    async def _load(self, store: Any, manifest: Any, subject: str) -> None:
+        snapshot = f"{subject}: the stored snapshot {self._key}"
         try:
             self._stored_shards = _check_manifest(manifest)
         except ValueError:
-            log.warning("%r: %s was not written by this version of the provider; it is replaced.", store, self._key)
+            log.warning("%s is not one of this version of the provider; watching starts with a new baseline.", snapshot)
             return
-        if manifest["shape"] != self._shape:
-            log.info("%r: %s is of other settings; the watcher starts with a new baseline.", store, self._key)
+        if manifest.get("shape") != self._shape:
+            log.info("%s is of other settings; watching starts with a new baseline.", snapshot)
             return
         self._shards = self._stored_shards
-        self._newest_created_at = manifest["newest_created_at"]
+        self._newest_created_at = manifest.get("newest_created_at")
         self.has_baseline = manifest["has_baseline"]
         if self._shards:
             for shard in range(self._shards):
-                key = self._shard_key(self._shards, shard)
-                stored = await run_in_thread(store.get, key)
-                self._restore(store, key, stored, set(range(shard, _BUCKETS, self._shards)))
+                stored = await run_in_thread(store.get, self._shard_key(self._shards, shard))
+                self._restore(stored, set(range(shard, _BUCKETS, self._shards)))
         else:
-            self._restore(store, self._key, manifest.get("opportunities"), set(range(_BUCKETS)))
+            self._restore(manifest.get("opportunities"), set(range(_BUCKETS)))
+        if self._corrupt:
+            message = "%s is corrupt in %.1f %%; that part of the baseline is replaced, without events."
+            log.warning(message, snapshot, 100 * len(self._corrupt) / _BUCKETS)
         self._saved_manifest = self._manifest()
 
-    def _restore(self, store: Any, key: str, stored: object, buckets: set[int]) -> None:
+    def _restore(self, stored: object, buckets: set[int]) -> None:
         try:
             rows = _decode(stored, len(self._shape["columns"]))
             if any(_bucket_of(uuid) not in buckets for uuid in rows):
                 raise ValueError("of another shard")
         except (ValueError, RecursionError):
-            log.warning("%r: %s is corrupt; that part of the baseline is replaced.", store, key)
             self._corrupt |= buckets
             self._unsaved |= buckets
             return
@@ -284,7 +290,7 @@ def _check_manifest(manifest: Any) -> int:
     if not isinstance(manifest, dict) or manifest.get("version") != _VERSION:
         raise ValueError("no manifest")
     shards, newest = manifest.get("shards"), manifest.get("newest_created_at")
-    if not isinstance(newest, str | None) or not isinstance(manifest.get("has_baseline"), bool):
+    if newest != _to_moment(newest) or not isinstance(manifest.get("has_baseline"), bool):
         raise ValueError("no manifest")
     if not isinstance(shards, int) or not 0 <= shards <= _BUCKETS or shards & (shards - 1):
         raise ValueError("no manifest")

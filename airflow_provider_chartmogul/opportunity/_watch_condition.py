@@ -99,10 +99,10 @@ class WatchCondition:
         return lambda opportunity: tuple([read_field(opportunity, field) for field in fields])
 
     def is_unchanged(self, row: Row, known: Row) -> bool:
-        """Return whether two rows are equal as JSON, in which ``true`` is not ``1``."""
+        """Return whether two rows are equal as JSON, in which ``true`` is not ``1`` and keys have no order."""
         if row != known:
             return False
-        return not any(map(_is_custom, self.watched_fields)) or json.dumps(row) == json.dumps(known)
+        return not any(map(_is_custom, self.watched_fields)) or _json_of(row) == _json_of(known)
 
     def is_event(self, previous: Row | None, current: Row | None, opportunity: Mapping[str, Any] | None) -> bool:
         """
@@ -174,6 +174,10 @@ def digest(address: str) -> str:
     if address.startswith(_DIGEST):
         return address
     return _DIGEST + hashlib.sha256(address.encode()).hexdigest()
+
+
+def _json_of(row: Row) -> str:
+    return json.dumps(row, sort_keys=True)
 
 
 def _is_custom(field: str) -> bool:

@@ -281,6 +281,29 @@ def test_a_snapshot_that_cannot_be_read_is_tried_again_ever_more_slowly_rather_t
     ]
 
 
+def test_a_snapshot_that_cannot_be_used_is_logged_with_the_watcher_and_its_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        await detector_of(VirtualStore({"key": {"version": 1}})).load()
+
+    run_in_virtual_time(test())
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Watcher won on connection chartmogul_default: the stored snapshot key is ")
+
+
+def test_custom_attributes_in_another_order_are_no_change_and_true_is_not_one() -> None:
+    async def test() -> None:
+        condition = WatchCondition.parse("changed", "custom", None, None)
+        snapshot = SnapshotStore([], "key", {"columns": ["custom"]})
+        detector = ChangeDetector(snapshot, condition, name="custom", chartmogul_conn_id="chartmogul_default")
+        assert detector.on_opportunity(opportunity(custom={"seats": 1, "nested": {"a": 1, "b": 2}})) is False
+        assert detector.on_opportunity(opportunity(custom={"nested": {"b": 2, "a": 1}, "seats": 1})) is False
+        assert detector.on_opportunity(opportunity(custom={"seats": True, "nested": {"a": 1, "b": 2}})) is True
+
+    run_in_virtual_time(test())
+
+
 def test_a_snapshot_that_cannot_be_written_is_written_later() -> None:
     store = FailingStore()
 

@@ -214,9 +214,17 @@ async def test_a_corrupt_shard_is_reported_and_only_its_part_of_the_baseline_beg
     assert all(found.is_new(uuid, None) for uuid in lost)
     await found.save()
     assert dict(await loaded(store)) == rows
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        f"{KEY}.4.1 is corrupt; that part of the baseline is replaced."
-    ]
+    line = f"the stored snapshot {KEY} is corrupt in 25.0 %; that part of the baseline is replaced, without events."
+    assert [record.getMessage() for record in caplog.records] == [f"Watcher: {line}"]
+
+
+async def test_any_number_of_corrupt_shards_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    store = VirtualStore()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(20_000)})
+    store.values = {KEY: store.values[KEY]}
+    assert not await loaded(store)
+    assert len(caplog.records) == 1
+    assert "100.0 %" in caplog.text
 
 
 async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCaptureFixture) -> None:
@@ -260,6 +268,7 @@ MANIFEST = {
         {**MANIFEST, "shards": "2"},
         {**MANIFEST, "has_baseline": 1},
         {**MANIFEST, "newest_created_at": 5},
+        {**MANIFEST, "newest_created_at": "nonsense"},
     ],
     ids=str,
 )
@@ -268,7 +277,7 @@ async def test_a_manifest_of_another_program_or_version_is_reported_and_replaced
 ) -> None:
     store = VirtualStore({KEY: manifest})
     found = await loaded(store)
-    assert "was not written by this version" in caplog.text
+    assert "is not one of this version" in caplog.text
     assert not found.has_baseline
     found.mark_baseline_complete()
     await found.save()
@@ -284,6 +293,40 @@ async def test_a_snapshot_of_other_settings_is_replaced_and_leaves_nothing_behin
     assert not found.has_baseline
     found[UUID_1] = ("Discovery",)
     await found.save()
+    assert list(store.values) == [KEY]
+
+
+@pytest.mark.parametrize("part", [part for part in MANIFEST if part != "opportunities"])
+async def test_a_manifest_that_lacks_a_part_does_not_end_the_loading(part: str) -> None:
+    store = VirtualStore()
+    await saved(store, {UUID_1: ("won",)})
+    del store.values[KEY][part]
+    found = await loaded(store)
+    found[UUID_1] = ("won",)
+    found.mark_baseline_complete()
+    await found.save()
+    assert store.values[KEY].keys() == MANIFEST.keys()
+
+
+async def test_former_shards_that_could_not_be_deleted_are_deleted_by_the_next_save() -> None:
+    class Store(VirtualStore):
+        failures = 1
+
+        def delete(self, key: str) -> None:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise RuntimeError("the API server is restarting")
+            super().delete(key)
+
+    store = Store()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(20_000)})
+    found = await loaded(store, {"columns": ["pipeline_stage"]})
+    found[UUID_1] = ("Discovery",)
+    with pytest.raises(RuntimeError):
+        await found.save()
+    assert not found.is_saved
+    await found.save()
+    assert found.is_saved
     assert list(store.values) == [KEY]
 
 
