@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.failure_log import FailureLog
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,6 +29,8 @@ _SECONDS_UNTIL_EVENT_IS_STORED = 5.0
 _SECONDS_BETWEEN_LOADS = 1.0
 _MOST_SECONDS_BETWEEN_TRIES = 30.0
 _COMPARISONS_IN_A_STEP = 2_000  # of the event loop
+_SECONDS_UNTIL_STORE_IS_SLOW = 60.0  # 1,024 reads of Airflow's store take about 34
+_MOST_CLOCK_SKEW = timedelta(minutes=5)  # between ChartMogul and this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,10 @@ class ChangeDetector(Subscriber):
         if opportunity_uuid is not None and isinstance(error, ChartMogulNotFoundError):
             known = self._latest(opportunity_uuid)
             if known is not None:
-                return self._on_difference(opportunity_uuid, known, None, None)
+                is_event = self._on_difference(opportunity_uuid, known, None, None)
+                if is_event:
+                    self._unknown.add(opportunity_uuid)  # the event is enough
+                return is_event
             if opportunity_uuid not in self._unknown and opportunity_uuid in (self.opportunity_uuids or ()):
                 self._unknown.add(opportunity_uuid)
                 log.warning("%s: %s", self._subject, error)
@@ -127,7 +133,8 @@ class ChangeDetector(Subscriber):
         self._round += 1
         is_complete = self.opportunity_uuids is not None or listed is not None
         if is_complete:
-            self._store.mark_baseline_complete()
+            # An empty list may be a fault that the next poll no longer meets.
+            self._store.mark_baseline_complete((datetime.now(UTC) - _MOST_CLOCK_SKEW).isoformat())
             if not self._has_failed_in_round:
                 self._polls.on_success()
         self._has_failed_in_round = False
@@ -143,7 +150,7 @@ class ChangeDetector(Subscriber):
     async def load(self) -> None:
         """Load the stored snapshot, retrying until that succeeds, since changes cannot be detected without it."""
         pause = _SECONDS_BETWEEN_LOADS
-        while not await self._use_store(self._store.load(self._subject)):
+        while not await self._use_store(self._store.load(self._subject), "Polling begins once the snapshot is loaded."):
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST_SECONDS_BETWEEN_TRIES)
         if self.opportunity_uuids is not None:
@@ -161,7 +168,7 @@ class ChangeDetector(Subscriber):
                 self._settle(clock() - _SECONDS_UNTIL_EVENT_IS_STORED)
                 if self._handed_over:
                     self._has_unsaved.set()
-            if not await self._use_store(self._store.save()):
+            if not await self._use_store(self._store.save(), "Until it is saved, a restart repeats events."):
                 self._has_unsaved.set()
                 await asyncio.sleep(_MOST_SECONDS_BETWEEN_TRIES)
 
@@ -214,19 +221,36 @@ class ChangeDetector(Subscriber):
 
     async def _missing_from(self, listed: AbstractSet[str]) -> list[str]:
         missing = [uuid for uuid in self._unsettled if uuid not in listed and self._latest(uuid) is not None]
+        missing = list(filter(_can_be_retrieved, missing))
         for number, uuid in enumerate(self._store):
-            if uuid not in listed and uuid not in self._unsettled:
+            if uuid not in listed and uuid not in self._unsettled and _can_be_retrieved(uuid):
                 missing.append(uuid)
             if number % _COMPARISONS_IN_A_STEP == 0:
                 await asyncio.sleep(0)
         return missing
 
-    async def _use_store(self, work: Any) -> bool:
+    async def _use_store(self, work: Any, consequence: str) -> bool:
+        message = "%s, asset state store of Airflow: not finished after %.0f s. %s"
+        # A call in a thread cannot be cancelled, so one that hangs is reported instead of repeated.
+        slow = asyncio.get_running_loop().call_later(
+            _SECONDS_UNTIL_STORE_IS_SLOW, log.warning, message, self._subject, _SECONDS_UNTIL_STORE_IS_SLOW, consequence
+        )
         try:
             await work
         except Exception as error:  # noqa: BLE001  # Airflow's API server and state backends may raise anything
             self._saves.on_failure(error)
             metrics.count("store_errors", conn_id=self._conn_id, watcher=self.name)
             return False
+        finally:
+            slow.cancel()
         self._saves.on_success()
         return True
+
+
+def _can_be_retrieved(uuid: str) -> bool:
+    """Return whether a deletion can be confirmed; the list may hold UUIDs of another form."""
+    try:
+        check_opportunity_uuid(uuid)
+    except ValueError:
+        return False
+    return True

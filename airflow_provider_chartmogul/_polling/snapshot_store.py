@@ -90,8 +90,14 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         if not self.has_baseline and moment and moment > (self._newest_created_at or ""):
             self._newest_created_at = moment
 
-    def mark_baseline_complete(self) -> None:
-        """Treat unknown opportunities as new from now on."""
+    def mark_baseline_complete(self, none_before: str | None = None) -> None:
+        """
+        Treat unknown opportunities as new from now on.
+
+        :param none_before: the creation time up to which none is new if the baseline is empty
+        """
+        if not self.has_baseline and self._newest_created_at is None:
+            self._newest_created_at = _to_moment(none_before)
         self.has_baseline = True
         self._corrupt.clear()
 

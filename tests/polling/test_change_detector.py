@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -122,6 +123,42 @@ def test_a_chosen_opportunity_that_does_not_exist_is_logged_once_and_is_no_failu
     ]
 
 
+def test_a_deletion_that_is_an_event_is_not_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with running(uuids=[UUID_1]) as detector:
+            detector.on_opportunity(opportunity())
+            for _ in range(3):
+                detector.on_error(GONE, UUID_1)
+            assert detector.changes.qsize() == 1
+
+    run_in_virtual_time(test())
+    assert not caplog.records
+
+
+def test_after_an_empty_first_list_only_recent_opportunities_are_new() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            await detector.on_round_end(set())
+            assert detector.on_opportunity(opportunity()) is False, "created before the baseline"
+            created_at = datetime.now(UTC).isoformat()
+            assert detector.on_opportunity(opportunity(str(UUID(int=1)), created_at=created_at)) is True
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("is_event", [False, True], ids=["settled", "in flight"])
+def test_an_opportunity_that_cannot_be_retrieved_by_its_uuid_is_not_searched_for(*, is_event: bool) -> None:
+    async def test() -> None:
+        async with running() as detector:
+            for uuid in ("opp_4ee13ca4", UUID_1):
+                detector.on_opportunity(opportunity(uuid))
+                if is_event:
+                    assert detector.on_opportunity(opportunity(uuid, "won")) is True
+            assert await detector.on_round_end(set()) == [UUID_1]
+
+    run_in_virtual_time(test())
+
+
 def test_a_404_of_the_list_deletes_nothing() -> None:
     async def test() -> None:
         async with running() as detector:
@@ -221,6 +258,27 @@ def test_of_two_transitions_the_first_is_saved_without_the_second_whose_event_is
             assert "lost" in str(store.values)
 
     run_in_virtual_time(test())
+
+
+def test_a_snapshot_that_cannot_be_loaded_since_the_store_hangs_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        monkeypatch.setattr(snapshot_store, "run_in_thread", hang)
+        loading = asyncio.create_task(detector_of(VirtualStore()).load())
+        await asyncio.sleep(600)
+        loading.cancel()
+
+    run_in_virtual_time(test())
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            "Watcher won on connection chartmogul_default, asset state store of Airflow: not finished after 60 s. "
+            "Polling begins once the snapshot is loaded."
+        )
+    ]
 
 
 def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:

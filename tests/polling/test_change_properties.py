@@ -258,6 +258,8 @@ class World:
         if is_complete:
             for uuid in [uuid for uuid in model.known if uuid not in self.account]:
                 expected += self._event("deleted", model.known.pop(uuid), None)
+            if not model.has_baseline and model.newest == -1:
+                model.newest = 1_000  # an empty list: none of this world's past is new
             model.has_baseline = True
         return expected
 
