@@ -133,6 +133,8 @@ def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
         ("metrics/mrr", {"entries": [{"uuid": "a"}], "summary": {"current": 5, "previous": 3, "page": "none"}}),
         ("anything", {"rows": [{"uuid": "a"}], "has_more": False, "cursor": None}),
         ("subscription_events", {"subscription_events": [{"uuid": "a"}], "meta": {"has_more": False, "cursor": "abc"}}),
+        ("invoices", {"invoices": [{"uuid": "a"}], "links": [{"rel": "prev", "href": "/1"}]}),
+        ("invoices", {"invoices": [{"uuid": "a"}], "summary": {"a": {"b": {"c": {"has_next": True}}}}}),
     ],
 )
 def test_a_list_is_found_among_the_other_fields_of_its_page(endpoint: str, page: Any, sandbox: Sandbox) -> None:
@@ -177,6 +179,8 @@ def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, An
         ({"meta": {"page": 1, "total_pages": 2}}, "this is page 1 of 2"),
         ({"meta": {"page": 1, "total_pages": 2, "has_more": False}}, "this is page 1 of 2"),
         ({"meta": {"paging": {"total_pages": 2}}}, "this is page 1 of 2"),
+        ({"meta": {"paging": {"pages": {"total_pages": 2}}}}, "this is page 1 of 2"),
+        ({"total_pages": 1, "meta": {"total_pages": 2}}, "this is page 1 of 2"),
         ({"page": 3}, "this is page 3, and the pages before it are missing"),
         ({"total_pages": "many"}, "total_pages is not a whole number"),
         ({"total_pages": []}, "total_pages is not a whole number"),

@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
+from airflow_provider_chartmogul.hooks import _transport
 from tests.hooks.conftest import SHORT_TIMEOUT as TIMEOUT
 from tests.support.raw_server import PONG, RawServer, full_listener
 
@@ -128,8 +130,10 @@ def test_the_second_address_of_a_host_is_tried_where_the_first_refuses(
 
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     with RawServer(lambda _: [PONG]) as server:
-        assert hook(f"http://localhost:{server.address[-5:].lstrip(':')}").request("GET", "ping") == {"data": "pong!"}
-    assert b"host: localhost:" in server.requests[0].lower()
+        made = hook(f"http://localhost:{server.address.rpartition(':')[2]}")
+        assert [made.request("GET", "ping") for _ in range(2)] == [{"data": "pong!"}] * 2
+    assert len(server.connections) == 1
+    assert all(b"host: localhost:" in request.lower() for request in server.requests)
 
 
 def test_a_name_without_an_address_is_reported_and_nothing_was_sent(
@@ -149,6 +153,7 @@ ENDLESS: dict[str, tuple[list[bytes], bytes]] = {
     "no length": ([OK, b"connection: close\r\n\r\n"], b"x" * 65536),
     "chunks": ([OK, b"transfer-encoding: chunked\r\n\r\n"], b"10000\r\n" + b"x" * 65536 + b"\r\n"),
     "chunk size": ([OK, b"transfer-encoding: chunked\r\n\r\n"], b"1" * 65536),
+    "continue": ([], b"HTTP/1.1 100 Continue\r\nx: " + b"x" * 60_000 + b"\r\n\r\n"),
 }
 
 
@@ -318,6 +323,16 @@ def test_as_many_connections_stay_open_as_may_be_in_use(hook: Callable[..., Char
             list(executor.map(lambda _: made.request("GET", "ping"), range(12)))
         assert len(server.requests) == 24
         assert len(server.connections) == 12
+
+
+def test_a_users_own_request_over_the_session_is_not_bound_by_the_timeout_of_the_request_before(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(lambda _: [PONG]) as server:
+        made = hook(f"http://{server.address}")
+        made.request("GET", "ping")
+        monkeypatch.setattr(_transport, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 3600))
+        assert made.get_conn().get(f"http://{server.address}/v1/ping", timeout=20).json() == {"data": "pong!"}
 
 
 def test_the_reason_is_that_of_the_request_and_not_of_an_error_that_is_being_handled(
