@@ -44,6 +44,15 @@ def test_a_refusal_halves_the_rate_at_most_once_a_second() -> None:
     assert limit.requests_per_second == pytest.approx(5.0, abs=0.2)
 
 
+def test_each_refusal_halves_the_rate_that_has_recovered_until_then() -> None:
+    limit = RateLimit(20.0)
+    limit.on_rate_limited(0.0)
+    limit.on_rate_limited(30.0)
+    assert limit.requests_per_second == pytest.approx(7.5)
+    limit.on_rate_limited(1000.0)
+    assert limit.requests_per_second == pytest.approx(10.0)
+
+
 def test_the_rate_does_not_fall_to_zero() -> None:
     limit = RateLimit(20.0)
     for now in range(1000):

@@ -168,6 +168,14 @@ def test_a_response_without_end_is_cut_off(name: str, hook: Callable[..., ChartM
     assert failure.value.may_have_acted
 
 
+def test_a_response_that_announces_too_much_is_refused_before_it_arrives(hook: Callable[..., ChartMogulHook]) -> None:
+    with (
+        RawServer(lambda _: [OK, b"content-length: 1000000000000\r\n\r\n"]) as server,
+        pytest.raises(ChartMogulInvalidResponseError, match="the response is larger than 32 MB"),
+    ):
+        hook(f"http://{server.address}").request("GET", "ping")
+
+
 @pytest.mark.parametrize("members", [1, 40])
 def test_a_small_response_that_decompresses_to_gigabytes_takes_neither_memory_nor_time(
     members: int, hook: Callable[..., ChartMogulHook]

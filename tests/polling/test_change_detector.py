@@ -180,6 +180,28 @@ def test_a_chosen_opportunity_that_is_seen_late_is_not_new() -> None:
     run_in_virtual_time(test())
 
 
+def test_an_opportunity_that_the_first_rounds_missed_is_not_new() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_opportunity(opportunity(created_at="2026-03-01T00:00:00.000Z"))
+            await detector.on_round_end({UUID_1})
+            assert detector.on_opportunity(opportunity(str(UUID(int=1)), created_at="2026-02-01T00:00:00Z")) is False
+            assert detector.on_opportunity(opportunity(str(UUID(int=2)), created_at="2026-03-02T00:00:00Z")) is True
+
+    run_in_virtual_time(test())
+
+
+def test_a_deletion_is_found_once() -> None:
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_opportunity(opportunity())
+            assert await detector.on_round_end(set()) == [UUID_1]
+            assert detector.on_error(GONE, UUID_1) is True
+            assert await detector.on_round_end(set()) == []
+
+    run_in_virtual_time(test())
+
+
 @pytest.mark.parametrize("uuid", [None, 5, [], {}], ids=str)
 def test_an_entry_without_a_uuid_is_left_out(uuid: Any) -> None:
     async def test() -> None:
@@ -279,6 +301,29 @@ def test_a_snapshot_that_cannot_be_loaded_since_the_store_hangs_is_logged_once(
             "Polling begins once the snapshot is loaded."
         )
     ]
+
+
+def test_each_event_gets_its_own_time_to_be_stored() -> None:
+    store = VirtualStore()
+    other = str(UUID(int=1))
+
+    async def test() -> None:
+        async with running(store) as detector:
+            for category in ("pipeline", "won"):
+                detector.on_opportunity(opportunity(category=category))
+            for category in ("pipeline", "lost"):
+                detector.on_opportunity(opportunity(other, category=category))
+            await detector.on_round_end({UUID_1, other})
+            detector.acknowledge(detector.changes.get_nowait())
+            await asyncio.sleep(4)
+            detector.acknowledge(detector.changes.get_nowait())
+            await asyncio.sleep(2)
+            assert "won" in str(store.values)
+            assert "lost" not in str(store.values)
+            await asyncio.sleep(SETTLED)
+            assert "lost" in str(store.values)
+
+    run_in_virtual_time(test())
 
 
 def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:

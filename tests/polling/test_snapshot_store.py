@@ -110,6 +110,15 @@ async def test_a_large_account_writes_only_the_shards_that_changed() -> None:
     assert [(await loaded(store))[some_uuid(number)] for number in range(4)] == [("won",)] * 3 + [("pipeline",)]
 
 
+async def test_opportunities_with_equal_values_share_them_in_memory_as_far_as_they_are_the_same_json() -> None:
+    snapshot = opened(None, {"columns": ["a"]})
+    for number, value in enumerate(("won", 1, True)):
+        for each in range(2):
+            snapshot[some_uuid(10 * number + each)] = tuple(json.loads(json.dumps([value])))
+    assert snapshot[some_uuid(0)] is snapshot[some_uuid(1)]
+    assert json.dumps([snapshot[some_uuid(10)], snapshot[some_uuid(20)]]) == "[[1], [true]]"
+
+
 async def test_a_deletion_is_saved() -> None:
     store = VirtualStore()
     snapshot = await saved(store, {UUID_1: ("won",)})
@@ -225,6 +234,20 @@ async def test_any_number_of_corrupt_shards_is_one_log_line(caplog: pytest.LogCa
     assert not await loaded(store)
     assert len(caplog.records) == 1
     assert "100.0 %" in caplog.text
+
+
+async def test_a_corrupt_shard_is_replaced_also_if_none_of_its_opportunities_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = VirtualStore()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_000)})
+    store.values[f"{KEY}.4.1"] = "text"
+    found = await loaded(store)
+    found.mark_baseline_complete()
+    await found.save()
+    caplog.clear()
+    assert dict(await loaded(store)) == dict(found)
+    assert not caplog.records
 
 
 async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCaptureFixture) -> None:
