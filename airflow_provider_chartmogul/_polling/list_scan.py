@@ -99,7 +99,8 @@ class ListScan:
         if not self.subscriptions:
             self._completed = self._joined
         self.subscriptions[subscription] = None
-        for segment in self.positions:
+        # In sequence, no page can be read before the next round, which follows immediately.
+        for segment in self.positions if self.positions.is_ordered else ():
             # Those with closed opportunities too: the new subscription has received none.
             self._put(segment, self._joined)
             self._pending.add(segment)
@@ -166,7 +167,8 @@ class ListScan:
                 if again < math.inf and segment.is_known:
                     self._queue.put(segment, again)
                 is_retried = segment.failures > 0 and again < self._round_end
-                if not segment.is_known or (begin >= self._joined and not is_retried):
+                is_recent = begin >= self._joined or not self.positions.is_ordered
+                if not segment.is_known or (is_recent and not is_retried):
                     self._pending.discard(segment)
                 self._has_read.set()
 
@@ -332,8 +334,10 @@ class ListScan:
             if is_complete:
                 self._completed = clock()
                 self._on_complete_round(self._completed - begin, interval, is_first=self._round == 1)
+            # A subscription that joined a round in sequence has not received its first pages.
+            is_shared = is_complete and (self.positions.is_ordered or not self._has_new_subscription(begin))
             for subscription in tuple(self.subscriptions):
-                subscription.end_round(self.positions.owners.keys() if is_complete else None, self._single_polls)
+                subscription.end_round(self.positions.owners.keys() if is_shared else None, self._single_polls)
             if is_complete and self.positions.is_ordered and self._round >= self._next_check:
                 self._next_check = math.inf
                 self.tasks = [asyncio.create_task(self._check())]

@@ -555,6 +555,32 @@ async def test_a_list_in_another_order_is_read_in_sequence() -> None:
         assert watcher.changed
 
 
+@pytest.mark.parametrize("moment", [60.5, 62.5, 64.5, 68])
+def test_a_watcher_that_joins_a_list_read_in_sequence_disturbs_nobody(moment: float) -> None:
+    class Joining(Recorder):
+        async def on_round_end(self, listed: AbstractSet[str] | None) -> Collection[str]:
+            missed.extend((listed or set()) - self.now.keys())
+            return await super().on_round_end(listed)
+
+    missed: list[str] = []
+
+    async def test() -> None:
+        account = account_of(1_000, max_retries=0)
+        account.page_seconds = 1.0
+        account.extra = {uuid: {"created_at": f"2026-01-{1 + hash(uuid) % 28:02}"} for uuid in account.categories}
+        first, joining = Recorder(), Joining()
+        with polled(account, first, 10):
+            await asyncio.sleep(moment)
+            with polled(account, joining, 10):
+                await asyncio.sleep(40)
+        assert not first.errors
+        assert not joining.errors
+        assert not missed, "The end of a round completes the baseline of a watcher."
+        assert len(joining.now) == first.rounds[-1][1] == 1_000
+
+    run_in_virtual_time(test())
+
+
 @virtual
 async def test_a_defect_of_a_subscriber_ends_nothing_for_others() -> None:
     class Broken(Recorder):
