@@ -44,6 +44,27 @@ NOT_UUIDS = [
 ]
 
 
+def test_the_airflow_connection_is_loaded_once_for_all_requests_of_a_hook(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = ChartMogulHook.get_connection
+
+    def get_connection(conn_id: str) -> Any:
+        loaded.append(conn_id)
+        return load(conn_id)
+
+    monkeypatch.setattr(ChartMogulHook, "get_connection", staticmethod(get_connection))
+    hook = ChartMogulHook()
+    for _ in range(2):
+        hook.request("GET", "ping")
+    hook.close()
+    list(hook.list_opportunities())
+    hook.retrieve_opportunities([EXAMPLE_OPPORTUNITY_UUID])
+    assert len(sandbox.requests) == 4
+    assert loaded == ["chartmogul_default"]
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[Sandbox]:
     """Serve a host that must never receive a request."""

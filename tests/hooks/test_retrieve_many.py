@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +15,12 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnavailableError,
 )
+from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
-from airflow_provider_chartmogul.hooks._retrieve_many import Pace
+from airflow_provider_chartmogul.hooks._retrieve_many import Pace, retrieve_many
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+from tests.support.waits import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +116,62 @@ def test_a_transient_error_is_retried_and_one_that_stays_ends_all(account: Sandb
     with pytest.raises(ChartMogulAuthenticationError):
         ChartMogulHook().retrieve_opportunities(wanted)
     assert len(account.requests) - before <= 2 * 4
+
+
+SETTINGS = ConnectionSettings("https://account.example/v1", is_loopback=False, api_key="key")
+
+
+def test_nothing_more_is_requested_once_an_error_ends_all() -> None:
+    wanted = [str(uuid.UUID(int=number)) for number in range(10_000)]
+    has_failed = threading.Event()
+    pages: list[str] = []
+    others: list[str] = []
+
+    def request(method: str, endpoint: str, **_: Any) -> Any:
+        if endpoint.endswith(wanted[0]):
+            has_failed.set()
+            raise ChartMogulAuthenticationError("wrong key", method=method, path=f"/v1/{endpoint}", status=401)
+        has_failed.wait(PATIENCE)
+        if endpoint != "opportunities":
+            others.append(endpoint)
+            return {"uuid": endpoint.rpartition("/")[2]}
+        pages.append(endpoint)
+        return {"entries": [], "cursor": str(len(pages)), "has_more": len(pages) < 10_000}
+
+    with pytest.raises(ChartMogulAuthenticationError):
+        retrieve_many(wanted, request, SETTINGS)
+    assert len(pages) < 10_000
+    assert len(others) < len(wanted) - 1
+
+
+def test_one_that_the_list_shows_is_not_missing() -> None:
+    wanted = [str(uuid.UUID(int=number)) for number in range(50)]
+    is_requested, is_listed = threading.Event(), threading.Event()
+
+    def request(method: str, endpoint: str, *, params: Any = None, **_: Any) -> Any:
+        if endpoint == "opportunities":
+            if "cursor" in params:
+                is_listed.set()
+                return {"entries": [], "has_more": False}
+            is_requested.wait(PATIENCE)
+            return {"entries": [{"uuid": wanted[0], "updated_at": "now"}], "cursor": "next", "has_more": True}
+        if endpoint.endswith(wanted[0]):
+            is_requested.set()
+        is_listed.wait(PATIENCE)
+        if endpoint.endswith(wanted[0]):
+            raise ChartMogulNotFoundError("gone", method=method, path=f"/v1/{endpoint}", status=404)
+        return {"uuid": endpoint.rpartition("/")[2]}
+
+    found = retrieve_many(wanted, request, SETTINGS)
+    assert found.keys() == set(wanted)
+    assert found[wanted[0]]["updated_at"] == "now"
+
+
+def test_one_at_a_time_they_are_requested_in_the_order_given(account: Sandbox, connect: Connect) -> None:
+    connect(host=account.url, password=account.api_key, port=None, extra={"max_concurrent_requests": 1})
+    wanted = uuids(account)[:5][::-1]
+    ChartMogulHook().retrieve_opportunities(wanted)
+    assert paths(account) == [f"/v1/opportunities/{one}" for one in wanted]
 
 
 def test_what_is_no_uuid_sends_nothing(account: Sandbox) -> None:

@@ -119,6 +119,17 @@ async def test_opportunities_with_equal_values_share_them_in_memory_as_far_as_th
     assert json.dumps([snapshot[some_uuid(10)], snapshot[some_uuid(20)]]) == "[[1], [true]]"
 
 
+@pytest.mark.parametrize("size", [10, 5_000], ids=["one value", "shards"])
+async def test_a_restart_without_changes_writes_nothing(size: int) -> None:
+    store = VirtualStore()
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(size)})
+    found = await loaded(store)
+    store.writes = 0
+    found.mark_baseline_complete()
+    await found.save()
+    assert store.writes == 0
+
+
 async def test_a_deletion_is_saved() -> None:
     store = VirtualStore()
     snapshot = await saved(store, {UUID_1: ("won",)})
