@@ -113,6 +113,45 @@ async def test_a_cursor_that_is_always_refused_is_an_incomplete_round_and_not_on
 
 
 @virtual
+async def test_a_connection_that_is_not_found_once_ends_no_wait() -> None:
+    account, recorder = account_of(10), Recorder([uuid_of(1)])
+    account.connections["chartmogul_default"] = AirflowNotFoundException("isn't defined")
+    with polled(account, recorder, 60):
+        await asyncio.sleep(5)
+        assert recorder.errors
+        del account.connections["chartmogul_default"]
+        await asyncio.sleep(30)
+    assert recorder.endings() == []
+    assert uuid_of(1) in recorder.now
+
+
+@virtual
+async def test_work_that_fails_in_an_unheard_of_way_is_begun_again_once_a_second() -> None:
+    class UnheardOfError(BaseException):
+        pass
+
+    account, recorder = account_of(10), Recorder([uuid_of(1)])
+    lookups = 0
+    account.poll()
+    polling = engine._engines[asyncio.get_running_loop()]
+    open_hook = polling._open_hook
+
+    async def fail_often(conn_id: str) -> Any:
+        nonlocal lookups
+        lookups += 1
+        if lookups <= 20:
+            raise UnheardOfError
+        return await open_hook(conn_id)
+
+    polling._open_hook = fail_often
+    with polled(account, recorder, 60):
+        await asyncio.sleep(9.5)
+        assert lookups == 10
+        await asyncio.sleep(20)
+        assert uuid_of(1) in recorder.now
+
+
+@virtual
 async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() -> None:
     account, watcher = account_of(1_000), Recorder()
     defects = [LookupError("a defect")]
