@@ -113,6 +113,19 @@ async def test_a_cursor_that_is_always_refused_is_an_incomplete_round_and_not_on
 
 
 @virtual
+async def test_rounds_end_in_a_list_that_shrinks_while_its_pages_are_read_one_by_one() -> None:
+    account, watcher = account_of(400, max_concurrent_requests=1), Recorder()
+    with polled(account, watcher, 10):
+        await asyncio.sleep(30)
+        for number in range(300):
+            del account.categories[uuid_of(number * 4 // 3)]
+        await asyncio.sleep(60)
+        moment, listed = watcher.rounds[-1]
+        assert moment > clock() - 15
+        assert listed == 100
+
+
+@virtual
 async def test_a_connection_that_is_not_found_once_ends_no_wait() -> None:
     account, recorder = account_of(10), Recorder([uuid_of(1)])
     account.connections["chartmogul_default"] = AirflowNotFoundException("isn't defined")

@@ -99,6 +99,22 @@ async def test_existing_opportunities_produce_no_events_even_in_a_target_categor
         assert events == []
 
 
+async def test_an_opportunity_that_is_created_in_a_target_category_is_an_event_and_others_are_none(
+    sandbox: Sandbox,
+) -> None:
+    async with watching(on_category(target_categories="won")) as events:
+        await rounds(sandbox)
+        sandbox.add_opportunity(forecast_category="pipeline")
+        new = sandbox.add_opportunity(forecast_category="won")
+        await eventually(lambda: events)
+        sandbox.remove_opportunity(new["uuid"])
+        await rounds(sandbox)
+        assert [(event.payload["event"], event.payload["opportunity_uuid"]) for event in events] == [
+            ("created", new["uuid"])
+        ]
+        assert events[0].payload["changes"] == {"forecast_category": {"previous": None, "current": "won"}}
+
+
 async def test_creation_change_and_deletion_are_events_of_their_own(sandbox: Sandbox) -> None:
     async with watching(quick()) as events:
         await rounds(sandbox)
