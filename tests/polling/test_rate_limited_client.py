@@ -162,6 +162,32 @@ def test_a_page_waits_for_one_other_request_at_most() -> None:
     assert sent[2:8].count("opportunity") >= 3
 
 
+@pytest.mark.parametrize(("failures", "is_outage"), [(4, False), (5, True)])
+def test_five_failures_in_a_row_are_an_outage_and_a_success_begins_the_count_again(
+    failures: int, *, is_outage: bool
+) -> None:
+    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
+        await function(hook)
+
+    async def fail(_hook: Any) -> None:
+        await asyncio.sleep(1)
+        raise ChartMogulUnavailableError("status 503", status=503)
+
+    async def succeed(_hook: Any) -> None:
+        await asyncio.sleep(1)
+
+    async def test() -> None:
+        client = RateLimitedClient(FailingHook(), RateLimit(1000), respond)  # type: ignore[arg-type]  # has the parts that are used
+        for count in (4, failures):
+            await client.call(succeed)
+            for _ in range(count):
+                with pytest.raises(ChartMogulUnavailableError):
+                    await client.call(fail)
+        assert (client.outage is not None) == is_outage
+
+    run_in_virtual_time(test())
+
+
 @pytest.mark.parametrize("successes_meanwhile", [1, 0])
 def test_failures_of_requests_sent_before_another_succeeded_are_no_outage(successes_meanwhile: int) -> None:
     async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
