@@ -125,6 +125,28 @@ async def test_rounds_end_in_a_list_that_shrinks_while_its_pages_are_read_one_by
         assert listed == 100
 
 
+def test_the_age_of_the_last_complete_round_is_counted_from_the_start_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ages: list[float] = []
+
+    def gauge(name: str, value: float, **_: Any) -> None:
+        if name == "seconds_since_complete_round":
+            ages.append(value)
+
+    monkeypatch.setattr(metrics, "gauge", gauge)
+
+    async def test() -> None:
+        account = account_of(1_000)
+        account.page_seconds = 4.0
+        await asyncio.sleep(100)
+        with polled(account, Recorder(), 10):
+            await asyncio.sleep(15)
+
+    run_in_virtual_time(test())
+    assert ages[:3] == pytest.approx([1, 2, 3], abs=0.5)
+
+
 @virtual
 async def test_a_connection_that_is_not_found_once_ends_no_wait() -> None:
     account, recorder = account_of(10), Recorder([uuid_of(1)])

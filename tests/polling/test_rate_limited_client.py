@@ -180,6 +180,7 @@ def test_five_failures_in_a_row_are_an_outage_and_a_success_begins_the_count_aga
         client = RateLimitedClient(FailingHook(), RateLimit(1000), respond)  # type: ignore[arg-type]  # has the parts that are used
         for count in (4, failures):
             await client.call(succeed)
+            await asyncio.sleep(1)
             for _ in range(count):
                 with pytest.raises(ChartMogulUnavailableError):
                     await client.call(fail)
