@@ -15,6 +15,7 @@ from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObj
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
+    from tests.conftest import Connect
 
 
 def export(path: object, **options: Any) -> dict[str, Any]:
@@ -34,6 +35,13 @@ def test_a_file_that_is_replaced_keeps_its_mode(old_mode: int, tmp_path: Path) -
     export(path)
     assert len(path.read_text().splitlines()) == 3
     assert mode(path) == old_mode
+
+
+def test_a_connection_that_is_wrong_leaves_not_even_a_folder(connect: Connect, tmp_path: Path) -> None:
+    connect(password="")
+    with pytest.raises(AirflowFailException, match="put the ChartMogul API key there"):
+        export(tmp_path / "new" / "o.jsonl")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("sandbox")
