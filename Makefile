@@ -35,6 +35,7 @@ test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
 
 # pyenv's interpreters are found only if they are selected. The README's table needs a run of all the tests.
 test-matrix: $(VENV)/.matrix ## run the tests on every supported Airflow and Python (ARGS="-k sensor")
+	@mkdir -p build
 	PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd : -)" \
 		$(BIN)/nox --report build/test-matrix.json -- $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m scripts.compatibility_table build/test-matrix.json)
