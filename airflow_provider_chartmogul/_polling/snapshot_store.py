@@ -212,7 +212,8 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         if self._corrupt:
             message = "%s is corrupt in %.1f %%; that part of the baseline is replaced, without events."
             log.warning(message, snapshot, 100 * len(self._corrupt) / _BUCKETS)
-        self._saved_manifest = self._manifest()
+        # The manifest of a corrupt snapshot says that a baseline is stored, which is no longer true of all of it.
+        self._saved_manifest = None if self._corrupt else self._manifest()
 
     def _restore(self, stored: object, buckets: set[int]) -> None:
         try:

@@ -261,6 +261,20 @@ async def test_a_corrupt_shard_is_replaced_also_if_none_of_its_opportunities_is_
     assert not caplog.records
 
 
+async def test_a_restart_before_a_corrupt_part_is_read_again_makes_no_opportunity_new() -> None:
+    store = VirtualStore()
+    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    await saved(store, rows)
+    store.values[f"{KEY}.4.1"] = "text"
+    found = await loaded(store)
+    lost = rows.keys() - found.keys()
+    assert lost
+    await found.save()
+    again = await loaded(store)
+    assert not any(again.is_new(uuid, None) for uuid in lost)
+
+
+@pytest.mark.asyncio
 async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCaptureFixture) -> None:
     store = VirtualStore()
     await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_000)})
