@@ -220,8 +220,8 @@ class ChangeDetector(Subscriber):
                 del self._unsettled[uuid]
 
     async def _missing_from(self, listed: AbstractSet[str]) -> list[str]:
-        missing = [uuid for uuid in self._unsettled if uuid not in listed and self._latest(uuid) is not None]
-        missing = list(filter(_can_be_retrieved, missing))
+        unsettled = [uuid for uuid in self._unsettled if self._latest(uuid) is not None]
+        missing = [uuid for uuid in unsettled if uuid not in listed and _can_be_retrieved(uuid)]
         for number, uuid in enumerate(self._store):
             if uuid not in listed and uuid not in self._unsettled and _can_be_retrieved(uuid):
                 missing.append(uuid)

@@ -191,7 +191,7 @@ class SinglePolls:
         clock = asyncio.get_running_loop().time
         uuid, yielder = target.uuid, LoopYielder()
         try:
-            response = await self._client.call(lambda hook: hook.retrieve_opportunity(uuid))
+            response = await self._client.call(methodcaller("retrieve_opportunity", uuid))
         except ChartMogulError as error:
             if error.transient:
                 target.failures += 1

@@ -128,16 +128,25 @@ async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
     released.set()
 
 
-class FailingHook:
-    chartmogul_conn_id, host = "chartmogul_default", "https://failing.example"
-    settings = ConnectionSettings("https://failing.example/v1", is_loopback=False, api_key="key")
+def client_in_virtual_time(requests_per_second: float) -> RateLimitedClient:
+    """Return a client that awaits asynchronous functions, instead of calling others in threads."""
+
+    class Hook:
+        chartmogul_conn_id, host = "chartmogul_default", "https://virtual.example"
+        settings = ConnectionSettings("https://virtual.example/v1", is_loopback=False, api_key="key")
+
+    async def run(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
+        await function(hook)
+
+    return RateLimitedClient(Hook(), RateLimit(requests_per_second), run)  # type: ignore[arg-type]  # has the parts that are used
+
+
+async def succeed(_hook: Any) -> None:
+    await asyncio.sleep(1)
 
 
 def test_a_page_waits_for_one_other_request_at_most() -> None:
     sent: list[str] = []
-
-    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
-        await function(hook)
 
     def request(name: str) -> Callable[[Any], Awaitable[None]]:
         async def record(_hook: Any) -> None:
@@ -147,7 +156,7 @@ def test_a_page_waits_for_one_other_request_at_most() -> None:
         return record
 
     async def test() -> None:
-        client = RateLimitedClient(FailingHook(), RateLimit(20), respond)  # type: ignore[arg-type]  # has the parts that are used
+        client = client_in_virtual_time(requests_per_second=20)
         async with asyncio.TaskGroup() as group:
             for _ in range(30):
                 group.create_task(client.call(request("opportunity")))
@@ -166,18 +175,12 @@ def test_a_page_waits_for_one_other_request_at_most() -> None:
 def test_five_failures_in_a_row_are_an_outage_and_a_success_begins_the_count_again(
     failures: int, *, is_outage: bool
 ) -> None:
-    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
-        await function(hook)
-
     async def fail(_hook: Any) -> None:
         await asyncio.sleep(1)
         raise ChartMogulUnavailableError("status 503", status=503)
 
-    async def succeed(_hook: Any) -> None:
-        await asyncio.sleep(1)
-
     async def test() -> None:
-        client = RateLimitedClient(FailingHook(), RateLimit(1000), respond)  # type: ignore[arg-type]  # has the parts that are used
+        client = client_in_virtual_time(requests_per_second=1000)
         for count in (4, failures):
             await client.call(succeed)
             await asyncio.sleep(1)
@@ -191,18 +194,12 @@ def test_five_failures_in_a_row_are_an_outage_and_a_success_begins_the_count_aga
 
 @pytest.mark.parametrize("successes_meanwhile", [1, 0])
 def test_failures_of_requests_sent_before_another_succeeded_are_no_outage(successes_meanwhile: int) -> None:
-    async def respond(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
-        await function(hook)
-
     async def fail_late(_hook: Any) -> None:
         await asyncio.sleep(10)
         raise ChartMogulUnavailableError("status 503", status=503)
 
-    async def succeed(_hook: Any) -> None:
-        await asyncio.sleep(1)
-
     async def test() -> None:
-        client = RateLimitedClient(FailingHook(), RateLimit(1000), respond)  # type: ignore[arg-type]  # has the parts that are used
+        client = client_in_virtual_time(requests_per_second=1000)
         failing = [asyncio.create_task(client.call(fail_late)) for _ in range(6)]
         await asyncio.sleep(1)
         for _ in range(successes_meanwhile):
