@@ -50,7 +50,7 @@ def _faults_end(sandbox: Sandbox) -> Iterator[None]:
 def start_waiting(sandbox: Sandbox, runs: Runs) -> tuple[str, list[str]]:
     uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(WAITS)]
     run_id = runs.trigger(DAG_ID, opportunity_uuids=uuids)
-    wait_until(lambda: runs.count(DAG_ID, run_id, state="deferred") == 1, "it waits")
+    runs.wait_until_deferred(DAG_ID, run_id, "wait")
     return run_id, uuids
 
 
@@ -80,7 +80,7 @@ def test_a_get_that_hangs_delays_no_other_wait(runs: Runs, sandbox: Sandbox) -> 
     dag_id = "e2e_mapped_waits"
     uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(3)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
-    wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == len(uuids), "all wait")
+    runs.wait_until_deferred(dag_id, run_id, "wait", tasks=len(uuids))
     hanging, *others = uuids
     sandbox.inject_fault(Fault("hang", path=hanging, seconds=300, times=None))
     # The watchers read the list, which would end the other wait too.

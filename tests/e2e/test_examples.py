@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
 from scripts.isolation import REPOSITORY
-from tests.support.airflow_runs import Runs, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.airflow_runs import Runs
 
 
 def finished_run(runs: Runs, dag_id: str, **conf: Any) -> str:
@@ -44,7 +45,7 @@ def test_wait_until_won(runs: Runs, sandbox: Sandbox) -> None:
     dag_id = "example_wait_until_won"
     sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="best_case")
     run_id = runs.trigger(dag_id)
-    wait_until(lambda: runs.count(dag_id, run_id, state="deferred"), "the sensor waits")
+    runs.wait_until_deferred(dag_id, run_id, "wait_until_won")
     sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
     assert runs.outcome(dag_id, run_id) == "success"
     assert runs.xcom(dag_id, run_id, "retrieve_opportunity")["forecast_category"] == "best_case"
@@ -82,7 +83,7 @@ def test_wait_for_pipeline(runs: Runs, sandbox: Sandbox) -> None:
     sandbox.add_opportunity(pipeline=pipeline, forecast_category="won", amount_in_cents=5_000)
     uuids = [sandbox.add_opportunity(pipeline=pipeline, currency="EUR")["uuid"] for _ in range(4)]
     run_id = runs.trigger(dag_id, pipeline=pipeline)
-    wait_until(lambda: runs.count(dag_id, run_id, state="deferred"), "it waits")
+    runs.wait_until_deferred(dag_id, run_id, "wait")
     for amount, uuid in enumerate(uuids):
         sandbox.set_opportunity(uuid, forecast_category=("lost", "won")[amount % 2], amount_in_cents=amount)
     assert runs.outcome(dag_id, run_id) == "success"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.airflow_runs import Runs, wait_until
 from tests.support.airflow_versions import IS_AIRFLOW_3
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_chartmogul.sandbox import Sandbox
     from scripts.local_airflow import LocalAirflow
+    from tests.support.airflow_runs import Runs
 
 # Airflow 2 takes three times as long for each.
 MAPPED_WAITS = 300 if IS_AIRFLOW_3 else 100
@@ -39,7 +39,7 @@ def test_a_killed_triggerer_loses_no_wait(
     dag_id, number, tasks = case
     uuids = [sandbox.add_opportunity(pipeline="Renewals", forecast_category="pipeline")["uuid"] for _ in range(number)]
     run_id = runs.trigger(dag_id, opportunity_uuids=uuids)
-    wait_until(lambda: runs.count(dag_id, run_id, state="deferred") == tasks, "all wait", seconds=900)
+    runs.wait_until_deferred(dag_id, run_id, "wait", tasks=tasks, seconds=900)
     # The triggers are deleted afterwards.
     assert leaks_so_far() == []
 

@@ -33,7 +33,7 @@ def test_a_run_that_is_triggered_there_shows_the_json_and_links_to_the_customer(
     page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
     (run,) = wait_until(lambda: runs.of(dag_id), "the run has begun")
     run_id = run["dag_run_id"]
-    wait_until(lambda: runs.tasks(dag_id, run_id, "wait_until_won")[0]["state"] == "deferred", "the sensor waits")
+    runs.wait_until_deferred(dag_id, run_id, "wait_until_won")
     won = sandbox.set_opportunity(EXAMPLE_OPPORTUNITY_UUID, forecast_category="won")
     assert runs.outcome(dag_id, run_id, seconds=SECONDS_UNTIL_A_RUN_HAS_ENDED) == "success"
 

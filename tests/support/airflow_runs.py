@@ -30,6 +30,7 @@ def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = 180)
 class Runs:
     def __init__(self, airflow: LocalAirflow) -> None:
         self._api = airflow.api
+        self._scheduler_log = airflow.logs / "scheduler.log"
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         wait_until(lambda: self._is_parsed(dag_id), f"DAG {dag_id} is parsed")
@@ -63,6 +64,28 @@ class Runs:
         """Return the number of a run's task instances in a state, which is cheaper than to list them."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?state={state}&limit=1"
         return int(self._api("GET", path)["total_entries"])
+
+    def wait_until_deferred(
+        self, dag_id: str, run_id: str, task_id: str, *, tasks: int = 1, seconds: float = 180
+    ) -> None:
+        """
+        Wait until the instances of a task are deferred, and their executor has reported so.
+
+        If a trigger fires before that, Airflow may take the report for that of the resumed task, and fails it.
+        """
+        wait_until(
+            lambda: self.count(dag_id, run_id, state="deferred") == tasks,
+            f"{task_id} of {run_id} is deferred",
+            seconds=seconds,
+        )
+        report = (
+            "Received executor event with state success for task instance "
+            f"TaskInstanceKey(dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}'"
+        )
+        wait_until(
+            lambda: self._scheduler_log.read_text(errors="replace").count(report) >= tasks,
+            f"the scheduler knows that {task_id} of {run_id} is deferred",
+        )
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1) -> Any:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
