@@ -135,6 +135,10 @@ def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
         ("subscription_events", {"subscription_events": [{"uuid": "a"}], "meta": {"has_more": False, "cursor": "abc"}}),
         ("invoices", {"invoices": [{"uuid": "a"}], "links": [{"rel": "prev", "href": "/1"}]}),
         ("invoices", {"invoices": [{"uuid": "a"}], "summary": {"a": {"b": {"c": {"has_next": True}}}}}),
+        ("invoices", {"invoices": [{"uuid": "a"}], "summary": {"total": 5000, "count": 9, "pages": 9}}),
+        ("invoices", {"invoices": [{"uuid": "a"}], "total": 1, "count": 0, "pages": 1, "per_page": 200}),
+        ("invoices", {"invoices": [{"uuid": "a"}], "total": {"in_cents": 5000}, "pages": [1, 2], "more": []}),
+        ("metrics/mrr", {"entries": [{"uuid": "a"}], "total": 5000}),
     ],
 )
 def test_a_list_is_found_among_the_other_fields_of_its_page(endpoint: str, page: Any, sandbox: Sandbox) -> None:
@@ -159,6 +163,9 @@ def test_a_list_is_found_among_the_other_fields_of_its_page(endpoint: str, page:
         ],
         [{"has_more": False, "meta": {"paging": {"has_more": True, "cursor": "abc"}}}, {"has_more": False}],
         [{"has_more": True, "total_pages": 2, "next_cursor": "abc"}, {"has_more": False}],
+        [{"nextCursor": "abc"}, {"nextCursor": ""}],
+        [{"cursor": "abc", "total": 2}, {"cursor": None, "total": 2}],
+        [{"cursor": "abc", "has_more": True, "total": 2}, {"has_more": False, "total": 3}],
     ],
 )
 def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, Any]], sandbox: Sandbox) -> None:
@@ -182,6 +189,16 @@ def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, An
         ({"meta": {"paging": {"pages": {"total_pages": 2}}}}, "this is page 1 of 2"),
         ({"total_pages": 1, "meta": {"total_pages": 2}}, "this is page 1 of 2"),
         ({"page": 3}, "this is page 3, and the pages before it are missing"),
+        ({"total": 2}, "these are 1 of 2 entries, and no cursor leads to the others"),
+        ({"total_count": "2", "per_page": 1}, "these are 1 of 2 entries"),
+        ({"count": 2}, "these are 1 of 2 entries"),
+        ({"meta": {"pagination": {"totalEntries": 2}}}, "these are 1 of 2 entries"),
+        ({"total": 2, "has_more": False}, "these are 1 of 2 entries"),
+        ({"pages": 2}, "this is page 1 of 2"),
+        ({"current_page": 1, "last_page": 2}, "this is page 1 of 2"),
+        ({"meta": {"page": {"totalPages": 2, "number": 0}}}, "this is page 1 of 2"),
+        ({"meta": {"nextPageToken": "abc"}}, "another page follows"),
+        ({"more": True}, "another page follows"),
         ({"total_pages": "many"}, "total_pages is not a whole number"),
         ({"total_pages": []}, "total_pages is not a whole number"),
         ({"has_next": True}, "another page follows, and no cursor leads to it"),
@@ -207,7 +224,7 @@ def test_a_page_is_not_taken_for_the_list_where_more_may_follow(facts: Any, mess
 
 
 def test_a_list_that_is_read_from_a_cursor_may_end_at_any_page(sandbox: Sandbox) -> None:
-    for facts in ({"current_page": 3, "total_pages": 3}, {"total_pages": 3, "has_more": False}):
+    for facts in ({"current_page": 3, "total_pages": 3}, {"total_pages": 3, "total": 5, "has_more": False}):
         sandbox.inject_fault(Fault("body", body=json.dumps({"invoices": [{"uuid": "a"}], **facts})))
         assert list(ChartMogulHook().paginate("invoices", {"cursor": "abc"})) == [{"uuid": "a"}]
 
