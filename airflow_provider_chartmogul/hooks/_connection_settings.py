@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import functools
-import html
 import ipaddress
 import math
 import re
 from dataclasses import dataclass, field
+from html.entities import html5
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -98,15 +98,18 @@ def _secret_pattern(api_key: str) -> re.Pattern[str]:
     beginning = api_key[: len(api_key) // 3 * 3] or f"{api_key}:"
     header = base64.b64encode(beginning.encode()).decode().rstrip("=")
     key_pattern, header_pattern = ("".join(map(_in_any_encoding, text)) for text in (api_key, header))
-    return re.compile(rf"{key_pattern}|{header_pattern}(?:[A-Za-z0-9+/=_-]|%2B|%2F|%3D)*", re.IGNORECASE)
+    base64_rest = r"(?:[A-Za-z0-9+/=_-]|%(?:25)*(?:2B|2F|3D))*"
+    return re.compile(rf"{key_pattern}|{api_key.encode().hex()}|{header_pattern}{base64_rest}", re.IGNORECASE)
 
 
 def _in_any_encoding(character: str) -> str:
-    """Return a pattern of a character: as it is, or encoded for a URL (more than once), for JSON or for HTML."""
+    """Return a pattern of a character: as it is, or encoded for a URL, for JSON or for HTML, once or repeatedly."""
+    # No two alternatives match the same text: else the search takes exponential time in a text with most of the key.
     code = f"{ord(character):x}"
+    names = "".join(f"|{name}" for name, text in html5.items() if text == character and name.endswith(";"))
     return (
-        rf"(?:%(?:25)*{code}|\\u00{code}|\\x{code}|&#0*{ord(character)};|&#x0*{code};"
-        rf"|{re.escape(html.escape(character))}|\\?{re.escape(character)})"
+        rf"(?:%(?:25)*{code}|\\{{1,8}}(?:u00|x){code}|&(?:amp;)*(?:#0*{ord(character)};?|#x0*{code};?{names})"
+        rf"|\\{{0,8}}{re.escape(character)})"
     )
 
 

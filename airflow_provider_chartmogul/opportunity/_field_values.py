@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from airflow_provider_chartmogul.exceptions import hide_addresses
 from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
 from airflow_provider_chartmogul.opportunity._values import (
     parse_iso8601,
@@ -27,7 +27,6 @@ FIELDS = ("uuid", *NewOpportunity.__annotations__, "created_at", "updated_at")
 """The top-level keys of an opportunity's JSON."""
 
 _CUSTOM = "custom."
-_EMAIL = re.compile(r"[^\s\"',;:()]+@[^\s\"',;:()]+")
 _LONGEST_SHOWN = 80
 
 
@@ -138,7 +137,7 @@ def display_value(field: str, value: Any) -> str:
         return "null"
     if field == "owner":
         return "<email>"
-    text = _EMAIL.sub("<email>", value if isinstance(value, str) else json.dumps(value))
+    text = hide_addresses(value if isinstance(value, str) else json.dumps(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 

@@ -281,13 +281,28 @@ def test_the_key_is_taken_out_of_text_in_any_encoding(key: str) -> None:
         "".join(f"%{ord(character):02X}" for character in key),
         "".join(f"&#{ord(character)};" for character in key),
         html.escape(key),
+        html.escape(html.escape(key)),
+        "".join(f"&amp;#{ord(character)};" for character in key),
+        "".join(f"&#x{ord(character):X}" for character in key),
+        key.replace("-", "&#45;").replace("_", "&lowbar;").replace("/", "&sol;").replace("+", "&plus;"),
+        "".join(f"\\\\u{ord(character):04x}" for character in key),
+        json.dumps(json.dumps(json.dumps(key)))[7:-7],
+        key.encode().hex(),
         header,
+        quote(quote(header)),
         quote(header, safe=""),
         header.rstrip("="),
         twice,
     ]
     for text in encoded:
         assert read(password=key).redact(f"before {text} after") == "before *** after"
+
+
+@pytest.mark.parametrize("rest", ["", "*", "\\", "%", "&"])
+def test_most_of_a_key_in_a_text_takes_no_exponential_time(rest: str) -> None:
+    key = "a1b2c3d4e5f60718" * 4
+    text = f"{key[:-1]}{rest} " * 100
+    assert read(password=key).redact(text) == text
 
 
 def test_what_is_not_the_key_is_left() -> None:

@@ -241,6 +241,8 @@ def test_a_value_of_the_api_is_compared_with_one_of_a_user(
         ("owner", None, "null"),
         ("pipeline", "x" * 81, "x" * 79 + "…"),
         ("pipeline", "x" * 80, "x" * 80),
+        ("custom.contact", "mail ada%40example.com", "mail <email>"),
+        ("custom.notes", "x" * 3_000_000, "x" * 79 + "…"),
     ],
 )
 def test_a_value_is_shown_without_addresses_and_not_too_long(field: str, value: Any, shown: str) -> None:
