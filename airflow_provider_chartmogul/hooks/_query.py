@@ -13,8 +13,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_chartmogul.exceptions import hide_addresses
-from airflow_provider_chartmogul.opportunity._values import read_mapping
+from airflow_provider_chartmogul.opportunity._values import read_mapping, truncated_repr
 
 _ENCODED_CHARACTER = r"(?:[A-Za-z0-9_.:~-]|%[0-9A-Fa-f]{2})"
 _ENDPOINT = re.compile(rf"{_ENCODED_CHARACTER}+(?:/{_ENCODED_CHARACTER}+)*")
@@ -37,8 +36,7 @@ def check_endpoint(endpoint: str) -> str:
         plain = _BEFORE_ENDPOINT.sub("", endpoint.strip(), count=1).rstrip("/")
         if plain != endpoint and _is_plain_path(plain):
             hint = f"write {plain}"
-    shown = hide_addresses(repr(endpoint)[:80])
-    raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {shown}; {hint}")
+    raise ValueError(f"endpoint: expected a path below /v1 such as customers, not {truncated_repr(endpoint)}; {hint}")
 
 
 def _is_plain_path(endpoint: object) -> bool:

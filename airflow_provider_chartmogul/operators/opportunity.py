@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -22,10 +23,10 @@ from airflow_provider_chartmogul.opportunity._requests import (
     check_fields,
     list_query,
 )
-from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, read_mapping
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, read_mapping, truncated_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -302,6 +303,8 @@ class DeleteOpportunityOperator(BaseOperator):
 
 def _split(uuids: Iterable[str] | str) -> Iterable[str]:
     """Return the items of a list, or of the JSON or Python text that a template of a list renders to."""
+    if not isinstance(uuids, Iterable) or isinstance(uuids, Mapping):
+        raise ValueError(f"opportunity_uuids: expected UUIDs, not {truncated_repr(uuids)}.")
     if not isinstance(uuids, str):
         return uuids
     if not uuids.strip():

@@ -16,7 +16,7 @@ from airflow_provider_chartmogul.opportunity._field_values import (
     normalize_values,
     read_field,
 )
-from airflow_provider_chartmogul.opportunity._values import check_forecast_categories, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import check_forecast_categories, read_list, truncated_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,10 +79,10 @@ class WaitCondition:
         """
         targets = None
         if target_categories is not None:
-            targets = tuple(sorted(check_forecast_categories(target_categories, "target_categories")))
+            targets = tuple(sorted(check_forecast_categories(read_list(target_categories), "target_categories")))
             if not targets:
                 raise ValueError("target_categories: empty; name a category, or give None to wait for any change.")
-        failures = tuple(sorted(check_forecast_categories(failure_categories or (), "failure_categories")))
+        failures = tuple(sorted(check_forecast_categories(read_list(failure_categories or ()), "failure_categories")))
         _check_distinct("forecast_category", targets, failures, ("target_categories", "failure_categories"))
         return cls("forecast_category", targets, failures, "failure_categories")
 

@@ -14,6 +14,7 @@ from airflow_provider_chartmogul.opportunity._fields import NewOpportunity
 from airflow_provider_chartmogul.opportunity._values import (
     parse_iso8601,
     plain_text,
+    read_list,
     read_mapping,
     to_attribute,
     to_iso_date,
@@ -84,10 +85,11 @@ def normalize_values(field: str, values: object, parameter: str) -> tuple[Any, .
     Return one value or several of a field as ChartMogul writes them, without duplicates.
 
     :param field: as :func:`check_field` returns it
-    :param values: one value, or an iterable of them; a dict is one value of the field ``custom``
+    :param values: one value, or an iterable of them, or text of a list; a dict is one value of the field ``custom``
     :param parameter: the name of the parameter, for the error message
     :raises ValueError: if there is no value, or one that the field cannot have
     """
+    values = read_list(values)
     if (
         isinstance(values, str | bytes)
         or not isinstance(values, Iterable)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import json
 import math
 import operator
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from airflow_provider_chartmogul.exceptions import hide_addresses
 from airflow_provider_chartmogul.opportunity._fields import ForecastCategory
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
@@ -55,7 +58,7 @@ def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str
     return uuids
 
 
-def check_forecast_categories(value: str | Iterable[str], parameter: str) -> frozenset[str]:
+def check_forecast_categories(value: object, parameter: str) -> frozenset[str]:
     """
     Validate forecast categories.
 
@@ -183,12 +186,21 @@ def read_mapping(value: object, parameter: str) -> Mapping[str, Any]:
     return value
 
 
+def read_list(value: object) -> object:
+    """Return the list that is written as JSON or Python text, as a template renders it; else the value itself."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        for parse in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return parse(value.strip())
+    return value
+
+
 def plain_text(value: str) -> str:
     """Return the text itself of a member of ``class Stage(str, Enum)``, of which ``str`` returns the member's name."""
     return str.__str__(value)
 
 
 def truncated_repr(value: object) -> str:
-    """Return the ``repr`` of a user's value for an error message, truncated if long."""
-    text = repr(value)
+    """Return the ``repr`` of a user's value for an error message, without addresses and truncated if long."""
+    text = hide_addresses(repr(value))
     return text if len(text) <= 80 else f"{text[:79]}…"

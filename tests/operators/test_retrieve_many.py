@@ -87,6 +87,10 @@ def test_they_can_come_from_other_tasks_mapped_ones_too(sandbox: Sandbox) -> Non
         ([EXAMPLE_OPPORTUNITY_UUID, "4ee13ca4"], "opportunity_uuid: expected one like .* not '4ee13ca4'"),
         ("", "opportunity_uuids: empty text; an empty list is written"),
         ("None", "opportunity_uuid: expected one like"),
+        (None, "opportunity_uuids: expected UUIDs, not None"),
+        (5, "opportunity_uuids: expected UUIDs, not 5"),
+        ({EXAMPLE_OPPORTUNITY_UUID: "x"}, "opportunity_uuids: expected UUIDs, not {"),
+        ([{"owner": "ada@example.com"}], "opportunity_uuid: expected one like .* not {'owner': '<email>'}"),
         (["..", "{{ ds }}"], "opportunity_uuid: expected one like"),
     ],
 )

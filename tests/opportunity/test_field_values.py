@@ -171,6 +171,11 @@ def test_a_value_that_the_field_cannot_have_is_refused_by_the_name_of_its_parame
         ("custom.x", [1, True, "1"], (1, True, "1")),
         ("custom", {"a": 1}, ({"a": 1},)),
         ("custom", [{"a": 1}, {}], ({"a": 1}, {})),
+        ("pipeline", "['Köln', 'It\\'s']", ("Köln", "It's")),
+        ("pipeline", ' ["a", null]\n', ("a", None)),
+        ("pipeline", "[draft] x", ("[draft] x",)),
+        ("pipeline", "[draft]", ("[draft]",)),
+        ("amount_in_cents", "[1, '2']", (1, 2)),
     ],
 )
 def test_one_value_or_several_may_be_written(field: str, values: Any, expected: tuple[Any, ...]) -> None:

@@ -101,6 +101,18 @@ CASES = [
     Case("a number in a template", *value("amount_in_cents", 1, 5000, target_values=["{{ params.x }}"]), {"x": 5000}),
     Case("zero", *value("amount_in_cents", 1, 0, target_values=0)),
     Case("text", *value("pipeline_stage", "Discovery", "Verbal Commit", target_values={"Verbal Commit", "Closed Won"})),
+    Case(
+        "a list in a template",
+        *value("pipeline_stage", "Discovery", "Verbal Commit", target_values="{{ params.x }}"),
+        {"x": ["Verbal Commit", "Closed Won"]},
+    ),
+    Case(
+        "categories in a template",
+        {"forecast_category": "pipeline"},
+        {"forecast_category": "won"},
+        {"target_categories": "{{ params.x | tojson }}"},
+        {"x": ["won", "lost"]},
+    ),
     Case("an enumeration", *value("type", "recurring", "one-time", target_values=[OpportunityType.ONE_TIME])),
     Case("a date", *value("estimated_close_date", str(DAY), str(NEXT_DAY), target_values=NEXT_DAY)),
     Case(
