@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.transfers._rows import Row
 
 _SECONDS_BETWEEN_REPORTS = 10.0
+_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz", "lz4", "zip", "br"})  # by which readers go
 
 
 class ChartMogulToObjectStorageOperator(BaseOperator):
@@ -104,15 +105,21 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
             raise ValueError(f"format: expected jsonl or parquet, not {self.format!r}.")
         if self.format == "parquet" and self.endpoint != "opportunities" and not is_templated(self.endpoint):
             raise ValueError(f"format: parquet is for opportunities only; write {self.endpoint} as jsonl.")
-        if self.format == "parquet" and str(self.path).endswith(".gz"):
-            raise ValueError("path: Parquet is compressed in itself; leave out .gz.")
+        path = str(self.path)
+        if self.path is None or not path or path != path.strip():
+            raise ValueError(f"path: expected the name of a file, without white space around it, not {self.path!r}.")
+        suffix = path.rpartition(".")[2]
+        if self.format == "parquet" and suffix.lower() in _COMPRESSIONS:
+            raise ValueError(f"path: Parquet is compressed in itself; leave out .{suffix}.")
+        if suffix.lower() in _COMPRESSIONS and suffix != "gz":
+            raise ValueError(f"path: .{suffix} is no compression that is written; expected .gz, or none.")
         if self.format == "parquet" and self.page_fields:
             raise ValueError("page_fields: opportunities need none; leave it out.")
         if isinstance(self.page_fields, str):
             raise ValueError(f"page_fields: expected a list of names, not {self.page_fields!r}.")
-        if _is_bucket(str(self.path)):
-            raise ValueError(f"path: {self.path} is a bucket; expected a key in it.")
-        if str(self.path).endswith("/"):
+        if _is_bucket(path):
+            raise ValueError(f"path: {path} is a bucket; expected a key in it.")
+        if path.endswith("/"):
             raise ValueError("path: expected the name of a file, not of a folder.")
 
     def _write(self, pages: Iterator[list[Row]], file: IO[bytes]) -> tuple[int, int]:
@@ -155,4 +162,4 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 def _is_bucket(path: str) -> bool:
     # At parse time, since the file system of a bucket looks for credentials on the network.
     scheme, _, rest = path.partition("://")
-    return scheme in OBJECT_STORES and "/" not in rest.rstrip("/") and not is_templated(path)
+    return scheme in OBJECT_STORES and "/" not in rest.strip("/") and not is_templated(path)

@@ -361,14 +361,21 @@ def test_no_address_is_logged(account: Sandbox, tmp_path: Path, logs: Logs) -> N
         ({"format": "csv"}, "format: expected jsonl or parquet, not 'csv'"),
         ({"format": "parquet", "endpoint": "customers"}, "parquet is for opportunities only"),
         ({"format": "parquet", "path": "o.parquet.gz"}, "leave out .gz"),
+        ({"format": "parquet", "path": "o.parquet.zst"}, "leave out .zst"),
+        ({"path": "o.jsonl.zst"}, ".zst is no compression that is written; expected .gz"),
+        ({"path": "o.jsonl.GZ"}, ".GZ is no compression that is written; expected .gz"),
         ({"path": "exports/"}, "expected the name of a file"),
+        ({"path": None}, "expected the name of a file, without white space around it, not None"),
+        ({"path": ""}, "expected the name of a file"),
+        ({"path": "o.jsonl\n"}, "expected the name of a file, without white space around it"),
+        ({"path": "s3:///key"}, "s3:///key is a bucket; expected a key in it"),
         ({"path": "s3://aws_default@bucket"}, "s3://aws_default@bucket is a bucket; expected a key in it"),
         ({"path": "gs://bucket/"}, "gs://bucket/ is a bucket; expected a key in it"),
     ],
 )
 def test_what_is_wrong_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        export(**{"path": "o.jsonl", **options})
+        ChartMogulToObjectStorageOperator(**{"task_id": "export", "path": "o.jsonl", **options})
 
 
 def test_a_folder_is_not_overwritten(sandbox: Sandbox, tmp_path: Path) -> None:
