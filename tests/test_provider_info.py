@@ -14,7 +14,6 @@ import jsonschema
 import pytest
 
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks._connection_settings import DEFAULT_HOST, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from tests.support.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
 from tests.support.processes import run_apart
@@ -56,13 +55,15 @@ def test_names_agree_with_the_hook() -> None:
     assert CONNECTION_TYPE["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
 
 
-def test_the_form_says_the_true_defaults() -> None:
+def test_the_form_says_the_true_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KEY_ALONE", json.dumps({"conn_type": "chartmogul", "password": "key"}))
+    defaults = ChartMogulHook("key_alone").settings
     behaviour, fields = CONNECTION_TYPE["ui-field-behaviour"], CONNECTION_TYPE["conn-fields"]
-    assert behaviour["placeholders"]["host"] == DEFAULT_HOST
+    assert f"{behaviour['placeholders']['host']}/v1" == defaults.base_url
     assert behaviour["relabeling"] == {"password": "API key"}
     assert behaviour["hidden-fields"] == ["login", "schema"]
-    assert f"Default: {DEFAULT_TIMEOUT:.0f}." in fields["timeout"]["description"]
-    assert f"Default: {DEFAULT_MAX_RETRIES}." in fields["max_retries"]["description"]
+    assert f"Default: {defaults.timeout:.0f}." in fields["timeout"]["description"]
+    assert f"Default: {defaults.max_retries}." in fields["max_retries"]["description"]
 
 
 def known_hook() -> Any:
@@ -115,7 +116,7 @@ def test_airflow_draws_the_form_that_is_declared() -> None:
         return
     fields = form["standard_fields"]
     assert fields["password"] == {"hidden": False, "title": "API key", "placeholder": ANY}
-    assert fields["host"] == {"hidden": False, "title": None, "placeholder": DEFAULT_HOST}
+    assert fields["host"] == {"hidden": False, "title": None, "placeholder": behaviour["placeholders"]["host"]}
     for name in ("login", "url_schema"):
         assert fields[name]["hidden"]
     # The Test button of Airflow 3.3 refuses a connection without a port, and sends 0 for a hidden one.

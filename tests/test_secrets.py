@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseHook
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.operators.opportunity import RetrieveOpportunityOperator
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault, Sandbox
@@ -160,12 +159,11 @@ def test_a_rejected_key_is_a_secret_too(sandbox: Sandbox, logs: Logs) -> None:
 def test_no_repr_leaks_a_secret(sandbox: Sandbox) -> None:
     hook = ChartMogulHook()
     hook.request("GET", "ping")
-    settings = ConnectionSettings.from_connection(BaseHook.get_connection("chartmogul_default"))
-    assert settings.api_key == KEY
+    assert hook.settings.api_key == KEY
     operator = RetrieveOpportunityOperator(task_id="retrieve", opportunity_uuid=EXAMPLE_OPPORTUNITY_UUID)
     sensor = OpportunityForecastCategorySensor(task_id="wait", opportunity_uuid=EXAMPLE_OPPORTUNITY_UUID)
     sensor.poke({})
-    for thing in (hook, hook.get_conn(), settings, operator, sensor):
+    for thing in (hook, hook.get_conn(), hook.settings, operator, sensor):
         assert_private(repr(thing))
         assert_private(str(thing))
     assert sandbox.requests

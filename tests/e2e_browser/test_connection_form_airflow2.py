@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from airflow_provider_chartmogul.hooks._connection_settings import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
 from tests.support.stored_connections import settings_of, stored_connection
 
 if TYPE_CHECKING:
@@ -62,4 +61,4 @@ def test_an_api_key_alone_is_enough(form: Page, airflow: LocalAirflow) -> None:
     stored = stored_connection(airflow, "chartmogul_key_alone")
     settings = settings_of(stored)
     assert (settings.base_url, settings.api_key) == ("https://api.chartmogul.com/v1", "another-k3y")
-    assert (settings.timeout, settings.max_retries) == (DEFAULT_TIMEOUT, DEFAULT_MAX_RETRIES)
+    assert (settings.timeout, settings.max_retries) == (30, 5)

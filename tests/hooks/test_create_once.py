@@ -13,19 +13,8 @@ from airflow_provider_chartmogul.exceptions import (
 )
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault
-from tests.support.creations import (
-    KEY,
-    LOST,
-    LOST_RESPONSES,
-    Sleep,
-    ago,
-    assert_named,
-    create,
-    created_in,
-    lose_and,
-    posts,
-    with_key,
-)
+from tests.hooks.creations import KEY, LOST, Sleep, ago, assert_named, create, lose_and, posts, with_key
+from tests.support.creations import LOST_RESPONSES, created_in
 from tests.support.opportunities import NEW
 
 if TYPE_CHECKING:

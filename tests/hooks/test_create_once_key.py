@@ -10,17 +10,8 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulAmbiguousCreateError,
 )
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from tests.support.creations import (
-    KEY,
-    LOST_AFTER_ACTING,
-    ago,
-    assert_named,
-    create,
-    created_in,
-    lose_and,
-    posts,
-    with_key,
-)
+from tests.hooks.creations import KEY, LOST_AFTER_ACTING, ago, assert_named, create, lose_and, posts, with_key
+from tests.support.creations import created_in
 from tests.support.opportunities import NEW
 
 if TYPE_CHECKING:

@@ -16,22 +16,9 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.sandbox import Fault
-from tests.support.creations import (
-    KEY,
-    LOST,
-    LOST_AFTER_ACTING,
-    Sleep,
-    Store,
-    WorkerKilledError,
-    after_creating,
-    ago,
-    assert_named,
-    create,
-    created_in,
-    kill,
-    posts,
-    tries,
-)
+from tests.airflow.stand_ins import tries
+from tests.hooks.creations import KEY, LOST, LOST_AFTER_ACTING, Sleep, Store, ago, assert_named, create, posts
+from tests.support.creations import WorkerKilledError, after_creating, created_in, kill
 from tests.support.opportunities import NEW
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from airflow_provider_chartmogul._polling import engine, rate_limited_client
-from airflow_provider_chartmogul.hooks import _retries as retries
 from airflow_provider_chartmogul.sandbox import Sandbox
+from tests.hooks.stand_ins import shorten_backoff
 from tests.support.waits import PATIENCE, threads_of_waits
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ def _nothing_is_left_behind() -> Iterator[None]:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the backoff after failures, and the pauses of an outage."""
-    monkeypatch.setattr(retries, "_FIRST_BACKOFF", 0.01)
+    shorten_backoff(monkeypatch, 0.01)
     monkeypatch.setattr(rate_limited_client, "LONGEST_BACKOFF", 0.03)
     monkeypatch.setattr(rate_limited_client, "_SECONDS_BETWEEN_CHECKS", 0.02)

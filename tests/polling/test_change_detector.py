@@ -18,9 +18,10 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulNotFoundError,
     ChartMogulUnavailableError,
 )
-from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
-from tests.support.virtual_account import VirtualStore, run_in_virtual_time
+from tests.opportunity.stand_ins import watch_condition
+from tests.polling.virtual_account import VirtualStore
+from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +38,7 @@ def opportunity(uuid: Any = UUID_1, category: str = "pipeline", **fields: Any) -
 
 
 def detector_of(store: Any = None, uuids: list[str] | None = None) -> ChangeDetector:
-    condition = WatchCondition.parse(("created", "changed", "deleted"), "forecast_category", None, None)
+    condition = watch_condition(("created", "changed", "deleted"), "forecast_category")
     snapshot = SnapshotStore([] if store is None else [store], "key", {"columns": ["forecast_category"]})
     return ChangeDetector(
         snapshot, condition, name="won", chartmogul_conn_id="chartmogul_default", opportunity_uuids=uuids
@@ -397,7 +398,7 @@ def test_a_snapshot_that_cannot_be_used_is_logged_with_the_watcher_and_its_conne
 
 def test_custom_attributes_in_another_order_are_no_change_and_true_is_not_one() -> None:
     async def test() -> None:
-        condition = WatchCondition.parse("changed", "custom", None, None)
+        condition = watch_condition("changed", "custom")
         snapshot = SnapshotStore([], "key", {"columns": ["custom"]})
         detector = ChangeDetector(snapshot, condition, name="custom", chartmogul_conn_id="chartmogul_default")
         assert detector.on_opportunity(opportunity(custom={"seats": 1, "nested": {"a": 1, "b": 2}})) is False

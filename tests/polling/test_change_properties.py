@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, ChartMogulUnavailableError
-from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
-from tests.support.virtual_account import VirtualStore, run_in_virtual_time
+from tests.opportunity.stand_ins import watch_condition
+from tests.polling.virtual_account import VirtualStore
+from tests.support.virtual_time import run_in_virtual_time
 
 SETTLED = 20.0
 """Seconds after which Airflow has stored an event and the snapshot is saved."""
@@ -71,8 +72,8 @@ class Watcher:
     targets: list[Any] | None = None
     pipeline: str | None = None
 
-    def condition(self) -> WatchCondition:
-        return WatchCondition.parse(self.events, self.fields, self.targets, {"pipeline": self.pipeline})
+    def condition(self) -> Any:
+        return watch_condition(self.events, self.fields, self.targets, {"pipeline": self.pipeline})
 
     def values(self, opportunity: JSON) -> str:
         """Return the watched values as text, since true is not 1."""

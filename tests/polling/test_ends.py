@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulUnreachableError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from tests.support.listeners import listening
+from tests.polling.listeners import listening
 from tests.support.waits import (
     INTERVAL,
     eventually,

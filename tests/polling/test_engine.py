@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling import engine, single_polls
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
 from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulNotFoundError
-from tests.support.virtual_account import (
-    VirtualAccount,
-    VirtualHook,
-    error_of,
-    pipeline_of,
-    run_in_virtual_time,
-    uuid_of,
-)
+from tests.airflow.stand_ins import replace_gauge
+from tests.hooks.stand_ins import error_of
+from tests.polling.virtual_account import VirtualAccount, VirtualHook, pipeline_of, uuid_of
+from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -480,7 +475,7 @@ def test_an_outage_is_not_reported_as_a_round_that_takes_too_long(caplog: pytest
 
 def test_the_gauges_return_to_zero_when_nobody_is_subscribed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     gauges: dict[str, float] = {}
-    monkeypatch.setattr(metrics, "gauge", lambda name, value, **_: gauges.update({name: value}))
+    replace_gauge(monkeypatch, lambda name, value, **_: gauges.update({name: value}))
 
     async def test() -> None:
         with polled(account_of(10), Recorder(), 10):

@@ -13,10 +13,10 @@ from airflow_provider_chartmogul._polling.rate_limited_client import RateLimited
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
-from airflow_provider_chartmogul.opportunity._watch_condition import WatchCondition
 from airflow_provider_chartmogul.sandbox import Fault
+from tests.opportunity.stand_ins import watch_condition
 from tests.polling.conftest import UNLIMITED
-from tests.support.listeners import listening
+from tests.polling.listeners import listening
 from tests.support.waits import INTERVAL, eventually, make_open, polls_of, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(
     sandbox.rotate_api_key("nobody-told-airflow")
 
     async def test() -> None:
-        condition = WatchCondition.parse("changed", None, None, None)
+        condition = watch_condition("changed")
         detector = ChangeDetector(
             SnapshotStore([], "", {}), condition, name="first", chartmogul_conn_id="chartmogul_default"
         )

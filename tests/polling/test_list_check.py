@@ -6,13 +6,15 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from tests.hooks.stand_ins import error_of
 from tests.polling.test_engine import Recorder, account_of, clock, polled
-from tests.support.virtual_account import error_of, run_in_virtual_time, uuid_of
+from tests.polling.virtual_account import uuid_of
+from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.support.virtual_account import VirtualAccount
+    from tests.polling.virtual_account import VirtualAccount
 
 HIDDEN = uuid_of(300)
 INTERVAL = 10.0

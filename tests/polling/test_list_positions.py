@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError
-from airflow_provider_chartmogul.hooks._paging import Page
+from tests.hooks.stand_ins import page_of
 
 
 def entry(number: int, created: int | None = None) -> dict[str, Any]:
@@ -22,15 +22,15 @@ def uuids(entries: list[dict[str, Any]]) -> list[str]:
 def two_segments() -> ListPositions:
     """Return the positions of a list of 20 to 11, read in two pages."""
     positions = ListPositions()
-    _, second = positions.apply(positions.head, Page([entry(n) for n in range(20, 15, -1)], "a"), 0.0, 1.0)
+    _, second = positions.apply(positions.head, page_of([entry(n) for n in range(20, 15, -1)], "a"), 0.0, 1.0)
     assert second
-    positions.apply(second, Page([entry(n) for n in range(15, 10, -1)], None), 1.0, 2.0)
+    positions.apply(second, page_of([entry(n) for n in range(15, 10, -1)]), 1.0, 2.0)
     return positions
 
 
 def test_a_page_that_does_not_reach_the_next_segment_leads_on_to_another() -> None:
     positions = two_segments()
-    page = Page([entry(n) for n in range(25, 20, -1)], "b")
+    page = page_of([entry(n) for n in range(25, 20, -1)], "b")
     own, added = positions.apply(positions.head, page, 3.0, 4.0)
     assert uuids(own) == [f"uuid-{n}" for n in range(25, 20, -1)]
     assert added
@@ -39,7 +39,7 @@ def test_a_page_that_does_not_reach_the_next_segment_leads_on_to_another() -> No
 
 def test_a_page_ends_where_the_next_segment_begins() -> None:
     positions = two_segments()
-    page = Page([entry(n) for n in (20, 19, 17, 16, 15, 14)], "c")
+    page = page_of([entry(n) for n in (20, 19, 17, 16, 15, 14)], "c")
     own, added = positions.apply(positions.head, page, 3.0, 4.0)
     assert uuids(own) == ["uuid-20", "uuid-19", "uuid-17", "uuid-16"]
     assert added is None
@@ -52,9 +52,9 @@ def test_an_entry_that_another_segment_delivered_after_the_request_is_not_delive
     second = positions.head.next
     assert second
     tied = entry(30, created=15)
-    positions.apply(second, Page([entry(15), tied, *[entry(n) for n in range(14, 10, -1)]], None), 5.0, 6.0)
+    positions.apply(second, page_of([entry(15), tied, *[entry(n) for n in range(14, 10, -1)]]), 5.0, 6.0)
     # The order of equal times is not known. Requested before that response arrived, its state may be older.
-    late = Page([*[entry(n) for n in range(20, 15, -1)], tied], "d")
+    late = page_of([*[entry(n) for n in range(20, 15, -1)], tied], "d")
     own, _ = positions.apply(positions.head, late, 5.5, 7.0)
     assert "uuid-30" not in uuids(own)
     own, _ = positions.apply(positions.head, late, 6.5, 8.0)
@@ -64,14 +64,14 @@ def test_an_entry_that_another_segment_delivered_after_the_request_is_not_delive
 @pytest.mark.parametrize(
     "page",
     [
-        Page([entry(11), entry(12)], None),
-        Page([entry(30)], None),
-        Page([{"uuid": "uuid-1"}], None),
-        Page([entry(15)], "a"),
+        page_of([entry(11), entry(12)]),
+        page_of([entry(30)]),
+        page_of([{"uuid": "uuid-1"}]),
+        page_of([entry(15)], "a"),
     ],
     ids=["ascending", "newer than its cursor", "without a time", "a cursor that does not move on"],
 )
-def test_a_page_that_does_not_fit_its_position_is_refused_and_changes_nothing(page: Page) -> None:
+def test_a_page_that_does_not_fit_its_position_is_refused_and_changes_nothing(page: Any) -> None:
     positions = two_segments()
     segment = positions.head.next
     assert segment
@@ -85,7 +85,7 @@ def test_a_page_that_does_not_fit_its_position_is_refused_and_changes_nothing(pa
 
 def test_what_is_no_opportunity_is_counted_and_skipped() -> None:
     positions = ListPositions()
-    page = Page([None, [], "text", {"uuid": 7}, {}, entry(3)], None)
+    page = page_of([None, [], "text", {"uuid": 7}, {}, entry(3)])
     own, _ = positions.apply(positions.head, page, 0.0, 1.0)
     assert uuids(own) == ["uuid-3"]
     assert positions.malformed == 5

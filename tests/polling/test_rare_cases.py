@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
+from tests.airflow.stand_ins import replace_gauge
+from tests.hooks.stand_ins import error_of
 from tests.polling.test_engine import HANG, Recorder, account_of, clock, polled, virtual
-from tests.support.virtual_account import error_of, run_in_virtual_time, uuid_of
+from tests.polling.virtual_account import uuid_of
+from tests.support.virtual_time import run_in_virtual_time
 
 
 @virtual
@@ -134,7 +136,7 @@ def test_the_age_of_the_last_complete_round_is_counted_from_the_start_of_the_fir
         if name == "seconds_since_complete_round":
             ages.append(value)
 
-    monkeypatch.setattr(metrics, "gauge", gauge)
+    replace_gauge(monkeypatch, gauge)
 
     async def test() -> None:
         account = account_of(1_000)
@@ -242,8 +244,8 @@ def test_a_wait_that_a_worker_began_goes_on_when_a_restarted_triggerer_does_not_
 
 def test_the_age_of_the_last_complete_round_rises_while_none_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     ages: list[float] = []
-    monkeypatch.setattr(
-        metrics, "gauge", lambda name, value, **_: ages.append(value) if name.startswith("seconds_since") else None
+    replace_gauge(
+        monkeypatch, lambda name, value, **_: ages.append(value) if name.startswith("seconds_since") else None
     )
 
     async def test() -> None:
@@ -297,7 +299,7 @@ def test_a_lookup_that_hangs_during_an_outage_is_not_joined_by_others_and_holds_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ages: list[float] = []
-    monkeypatch.setattr(metrics, "gauge", lambda name, _value, **_: ages.append(clock()) if name == "waits" else None)
+    replace_gauge(monkeypatch, lambda name, _value, **_: ages.append(clock()) if name == "waits" else None)
 
     async def test() -> None:
         account, watcher = account_of(100), Recorder()

@@ -20,15 +20,10 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
-from airflow_provider_chartmogul.hooks._connection_settings import (
-    DEFAULT_MAX_CONCURRENT_REQUESTS,
-    DEFAULT_MAX_REQUESTS_PER_SECOND,
-    ConnectionSettings,
-)
-from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
+from tests.hooks.stand_ins import rate_limit, settings_of
 from tests.polling.test_engine import Recorder, account_of, polled
-from tests.support.virtual_account import run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
@@ -38,10 +33,6 @@ if TYPE_CHECKING:
 def _connect(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, **extra: Any) -> None:
     connection = json.dumps({**sandbox.connection, "extra": extra})
     monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", connection)
-
-
-def test_no_more_than_ten_at_once_and_twenty_a_second_unless_the_connection_says_so() -> None:
-    assert (DEFAULT_MAX_CONCURRENT_REQUESTS, DEFAULT_MAX_REQUESTS_PER_SECOND) == (10, 20)
 
 
 @pytest.mark.parametrize("limit", [20, 8])
@@ -79,7 +70,7 @@ def test_requests_at_once_keep_to_the_limit(monkeypatch: pytest.MonkeyPatch, ext
 @pytest_asyncio.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[RateLimitedClient]:
     assert sandbox.requests == []
-    client = RateLimitedClient(await open_hook("chartmogul_default"), RateLimit(1000))
+    client = RateLimitedClient(await open_hook("chartmogul_default"), rate_limit(1000))
     yield client
     client.close()
 
@@ -116,10 +107,10 @@ async def test_a_pause_too_long_to_sit_out_is_left_to_the_caller_and_kept_by_the
 async def test_a_request_whose_thread_does_not_return_is_given_up() -> None:
     class StuckHook:
         chartmogul_conn_id, host = "chartmogul_default", "https://stuck.example"
-        settings = ConnectionSettings("https://stuck.example/v1", is_loopback=False, api_key="key", timeout=0.1)
+        settings = settings_of("https://stuck.example", timeout=0.1)
 
     released = threading.Event()
-    client = RateLimitedClient(StuckHook(), RateLimit(1000))  # type: ignore[arg-type]  # has the parts that are used
+    client = RateLimitedClient(StuckHook(), rate_limit(1000))  # type: ignore[arg-type]  # has the parts that are used
     begin = time.monotonic()
     with pytest.raises(ChartMogulUnreachableError, match=r"no complete response from .* within 0\.1 s"):
         await client.call(lambda _: released.wait())
@@ -133,12 +124,12 @@ def client_in_virtual_time(requests_per_second: float) -> RateLimitedClient:
 
     class Hook:
         chartmogul_conn_id, host = "chartmogul_default", "https://virtual.example"
-        settings = ConnectionSettings("https://virtual.example/v1", is_loopback=False, api_key="key")
+        settings = settings_of("https://virtual.example")
 
     async def run(function: Callable[[Any], Awaitable[None]], hook: Any) -> None:
         await function(hook)
 
-    return RateLimitedClient(Hook(), RateLimit(requests_per_second), run)  # type: ignore[arg-type]  # has the parts that are used
+    return RateLimitedClient(Hook(), rate_limit(requests_per_second), run)  # type: ignore[arg-type]  # has the parts that are used
 
 
 async def succeed(_hook: Any) -> None:

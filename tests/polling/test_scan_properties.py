@@ -11,7 +11,9 @@ from hypothesis import given, settings
 
 from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
-from tests.support.virtual_account import VirtualAccount, error_of, pipeline_of, run_in_virtual_time, uuid_of
+from tests.hooks.stand_ins import error_of
+from tests.polling.virtual_account import VirtualAccount, pipeline_of, uuid_of
+from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
+from tests.polling.virtual_account import VirtualStore
 from tests.support.processes import run_apart
-from tests.support.virtual_account import VirtualStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_chartmogul.opportunity._watch_condition import Row
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,7 +34,7 @@ def opened(store: VirtualStore | None, shape: dict[str, Any] = CATEGORY) -> Snap
 
 
 async def saved(
-    store: VirtualStore, rows: dict[str, Row], shape: dict[str, Any] = CATEGORY, *, has_baseline: bool = True
+    store: VirtualStore, rows: dict[str, Any], shape: dict[str, Any] = CATEGORY, *, has_baseline: bool = True
 ) -> SnapshotStore:
     snapshot = opened(store, shape)
     snapshot.update(rows)
@@ -57,7 +56,7 @@ UUIDS = st.one_of(st.uuids().map(str), st.just("opp_4ee13ca4"), st.just("4EE13CA
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(rows=st.dictionaries(UUIDS, st.tuples(VALUES, VALUES)))
-async def test_each_row_is_found_again_as_the_same_json(rows: dict[str, Row]) -> None:
+async def test_each_row_is_found_again_as_the_same_json(rows: dict[str, Any]) -> None:
     store = VirtualStore()
     shape = {"columns": ["a", "b"]}
     await saved(store, rows, shape)
@@ -84,7 +83,7 @@ async def test_a_growing_account_moves_into_shards_below_the_size_that_airflow_w
     store = VirtualStore()
     snapshot = opened(store)
     snapshot.mark_baseline_complete()
-    rows: dict[str, Row] = {}
+    rows: dict[str, Any] = {}
     shards = []
     for size in (1_000, 3_000, 10_000, 40_000):
         for number in range(len(rows), size):
@@ -166,7 +165,7 @@ class FailingStore(VirtualStore):
 @pytest.mark.parametrize("size", [10, 5_000], ids=["one value", "shards"])
 async def test_a_write_that_failed_is_repeated(size: int) -> None:
     store = FailingStore()
-    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(size)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(size)}
     snapshot = await saved(store, rows)
     snapshot.update(rows := dict.fromkeys(rows, ("won",)))
     store.failing = [".0", ".1"]
@@ -180,7 +179,7 @@ async def test_a_write_that_failed_is_repeated(size: int) -> None:
 
 async def test_a_crash_while_an_account_moves_into_more_shards_leaves_the_former_snapshot() -> None:
     store = FailingStore()
-    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(5_000)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(5_000)}
     snapshot = await saved(store, rows)
     snapshot.update({some_uuid(number): ("won",) for number in range(20_000)})
     store.failing = [KEY, ".5"]
@@ -221,7 +220,7 @@ async def test_a_corrupt_shard_is_reported_and_only_its_part_of_the_baseline_beg
     damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = VirtualStore()
-    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
     await saved(store, rows)
     store.values[f"{KEY}.4.1"] = damage
     found = await loaded(store)
@@ -263,7 +262,7 @@ async def test_a_corrupt_shard_is_replaced_also_if_none_of_its_opportunities_is_
 
 async def test_a_restart_before_a_corrupt_part_is_read_again_makes_no_opportunity_new() -> None:
     store = VirtualStore()
-    rows: dict[str, Row] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
     await saved(store, rows)
     store.values[f"{KEY}.4.1"] = "text"
     found = await loaded(store)

@@ -13,10 +13,10 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
-from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul.opportunity import ForecastCategory, OpportunityType
 from airflow_provider_chartmogul.sandbox import Sandbox
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
+from tests.polling.stand_ins import shortest_interval
 from tests.support.airflow_versions import HAS_TASK_STATE_STORE
 from tests.support.dag_runs import run_of
 from tests.support.triggerers import triggerer
@@ -51,10 +51,10 @@ def chartmogul_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def sandbox(chartmogul_sandbox: Sandbox, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    monkeypatch.setattr(engine, "_SHORTEST_INTERVAL", INTERVAL)
+def sandbox(chartmogul_sandbox: Sandbox, connect: Connect) -> Iterator[Sandbox]:
     connect(extra=EXTRA)
-    return chartmogul_sandbox
+    with shortest_interval(INTERVAL):
+        yield chartmogul_sandbox
 
 
 @dataclass(frozen=True)

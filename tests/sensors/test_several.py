@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
-from airflow_provider_chartmogul._airflow.progress import ProgressLog
-from airflow_provider_chartmogul._airflow.wait_state import WaitState
 from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityFieldTrigger
@@ -253,49 +251,6 @@ def test_a_predicate_is_not_imported_when_the_dag_is_parsed(uuids: list[str]) ->
 # The state between two starts
 
 
-class Store:
-    """A task state store."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.retentions: set[datetime.timedelta | None] = set()
-        self.written: list[str] = []
-
-    def get(self, key: str) -> Any:
-        return json.loads(self.values[key]) if key in self.values else None
-
-    def set(self, key: str, value: Any, *, retention: datetime.timedelta | None = None) -> None:
-        self.values[key] = json.dumps(value)
-        self.retentions.add(retention)
-        self.written.append(key)
-
-
-def test_the_state_of_many_is_kept_in_values_that_airflow_takes_without_a_warning() -> None:
-    many = [f"{number:08}-0000-0000-0000-000000000000" for number in range(1000)]
-    store, a_day = Store(), datetime.timedelta(days=1)
-    state = WaitState(store, many, a_day)
-    state.baselines = dict.fromkeys(many, "A pipeline stage with a long name, as some are")
-    state.met = dict.fromkeys(many[:600], "A pipeline stage with a long name, as some are")
-    state.save()
-    assert max(map(len, store.values.values())) < 65_535
-    assert store.retentions == {a_day}
-    again = WaitState(store, many, a_day)
-    assert (again.baselines, again.met) == (state.baselines, state.met)
-    written = len(store.written)
-    again.save()
-    assert len(store.written) == written
-    again.met[many[-1]] = "x"
-    again.save()
-    assert len(store.written) == written + 1
-
-
-def test_without_a_store_the_state_lasts_as_long_as_the_process() -> None:
-    state = WaitState(None, [UNKNOWN], datetime.timedelta(0))
-    state.met[UNKNOWN] = 1
-    state.save()
-    assert WaitState(None, [UNKNOWN], datetime.timedelta(0)).met == {}
-
-
 @pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="Airflow before 3.3 has no task state store")
 def test_the_state_is_kept_for_all_tries_and_a_margin(uuids: list[str]) -> None:
     options = {"mode": "reschedule", "timeout": 3600, "retries": 2, "opportunity_uuids": uuids}
@@ -327,15 +282,6 @@ def test_the_state_is_kept_for_one_try_where_there_are_no_retries(uuids: list[st
 
 
 # The log
-
-
-def test_progress_is_logged_at_the_beginning_and_every_ten_minutes_at_most() -> None:
-    lines: list[str] = []
-    now = 0.0
-    progress = ProgressLog(lambda line, *values: lines.append(line % values), lambda: now)
-    for now, done in ((0.0, 0), (1.0, 1), (599.0, 2), (600.0, 37), (601.0, 38), (1800.0, 499)):  # noqa: B007  # the clock
-        progress.report(done, 500, "won")
-    assert lines == [f"{done} of 500 opportunities done, waiting for won." for done in (0, 37, 499)]
 
 
 def test_one_line_is_logged_however_often_it_polls(uuids: list[str], logs: Logs) -> None:

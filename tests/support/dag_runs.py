@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from unittest import mock
 
-from airflow_provider_chartmogul._polling import engine
+from tests.polling.stand_ins import without_gathering
 from tests.support.airflow_versions import IS_AIRFLOW_3
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ async def _first_event_of(trigger: BaseTrigger) -> TriggerEvent:
 
 def event_of(trigger: BaseTrigger) -> TriggerEvent:
     """Run a trigger until it fires; it does not wait for others that could share its requests."""
-    with mock.patch.object(engine, "_LONGEST_GATHERING", 0.01):
+    with without_gathering():
         return asyncio.run(_first_event_of(trigger))
 
 

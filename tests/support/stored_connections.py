@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+import os
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
-from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
-
     from scripts.local_airflow import LocalAirflow
 
 
@@ -24,8 +23,7 @@ def stored_connection(airflow: LocalAirflow, conn_id: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-def settings_of(stored: dict[str, Any]) -> ConnectionSettings:
+def settings_of(stored: dict[str, Any]) -> Any:
     """Return the hook's settings for the connection."""
-    empty = dict.fromkeys(("host", "login", "password", "schema", "port"))
-    fields = {"conn_id": "stored", **empty, **stored, "extra_dejson": stored.get("extra", {})}
-    return ConnectionSettings.from_connection(cast("Connection", SimpleNamespace(**fields)))
+    with mock.patch.dict(os.environ, AIRFLOW_CONN_STORED=json.dumps(stored)):
+        return ChartMogulHook("stored").settings

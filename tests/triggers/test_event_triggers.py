@@ -15,9 +15,9 @@ from airflow_provider_chartmogul.triggers.opportunity import (
     OpportunityEventTrigger,
     OpportunityForecastCategoryEventTrigger,
 )
+from tests.polling.virtual_account import VirtualStore
 from tests.support.airflow_versions import needs_watchers
 from tests.support.docs_pages import BLOCKS
-from tests.support.virtual_account import VirtualStore
 from tests.support.waits import INTERVAL, eventually, make_open, polls_of
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_chartmogul._polling.waiter import WaitEvent
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidRequestError
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.triggers.opportunity import (
     OpportunityFieldTrigger,
     OpportunityForecastCategoryTrigger,
 )
+from tests.polling.stand_ins import error_event
 from tests.support.waits import event_of, eventually, payload_of, run, trigger_for, uuids_of, waiting
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def test_after_a_predicate_that_raises_the_wait_goes_on_under_silent_fail(sandbo
 
 
 def test_an_unexpected_error_goes_to_the_log_under_silent_fail_and_ends_the_wait_otherwise(logs: Logs) -> None:
-    event = WaitEvent(UUID, error=LookupError("a defect"), ends_wait=True)
+    event = error_event(UUID, LookupError("a defect"), ends_wait=True)
     trigger_for(UUID, silent_fail=True)._handle_error(event)
     assert logs.messages == ["Unexpected error; the wait continues."]
     with pytest.raises(LookupError, match="a defect"):
@@ -298,10 +298,10 @@ def test_an_unexpected_error_goes_to_the_log_under_silent_fail_and_ends_the_wait
 
 def test_an_error_of_the_list_is_written_down_and_ends_no_wait(logs: Logs) -> None:
     error = ChartMogulInvalidRequestError("refused", method="GET", path="/v1/opportunities", status=400)
-    trigger_for(UUID)._handle_error(WaitEvent(None, error=error))
+    trigger_for(UUID)._handle_error(error_event(None, error))
     assert logs.messages == ["GET /v1/opportunities: HTTP 400: refused. The wait continues."]
     with pytest.raises(ChartMogulInvalidRequestError):
-        trigger_for(UUID)._handle_error(WaitEvent(UUID, error=error, ends_wait=True))
+        trigger_for(UUID)._handle_error(error_event(UUID, error, ends_wait=True))
 
 
 def test_the_message_of_each_wait_names_its_own_request(sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ import airflow
 import pytest
 
 from airflow_provider_chartmogul._airflow.asset_events import EventSpacing, leaves_events_behind
-from tests.support.virtual_account import run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 
 
 class Event(NamedTuple):

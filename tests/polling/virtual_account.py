@@ -13,49 +13,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow_provider_chartmogul._polling import engine
-from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
-from airflow_provider_chartmogul.hooks._response_errors import error_from_response
+from tests.hooks.stand_ins import error_of, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from airflow_provider_chartmogul.exceptions import ChartMogulError
+    from collections.abc import Callable
 
 PAGE_SIZE = 200
 HOST = "https://virtual.example"
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer instead of waiting for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._now = 0.0
-        select = self._selector.select  # type: ignore[attr-defined]  # the selector of every SelectorEventLoop
-
-        def jump(timeout: float | None) -> Any:
-            self._now += timeout or 0
-            return select(0)
-
-        self._selector.select = jump  # type: ignore[attr-defined]  # likewise
-
-    def time(self) -> float:
-        return self._now
-
-    def run_in_executor(self, _executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # of fewer types
-        """Run a function synchronously, since this clock would not wait for a thread."""
-        done: asyncio.Future[Any] = self.create_future()
-        try:
-            done.set_result(function(*args))
-        except Exception as error:  # noqa: BLE001  # the function may raise anything
-            done.set_exception(error)
-        return done
-
-
-def run_in_virtual_time(test: Coroutine[Any, Any, None]) -> None:
-    """Run an asynchronous test without waiting for its sleeps."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(test)
 
 
 @dataclass
@@ -70,7 +34,8 @@ class VirtualAccount:
     :param unlisted: opportunities that pages of the list lack
     :param hanging: opportunities whose requests never get a response
     :param key: the API key that is accepted
-    :param connections: settings by connection id; others get those of ``settings``
+    :param settings: the settings of its connections
+    :param connections: settings, or the error of a lookup, by connection id; others get those of ``settings``
     :param page_seconds: latency of a list page
     :param get_seconds: latency of a single opportunity
     :param fault: called with the endpoint and the query of each request; raises, or returns a response that replaces
@@ -84,10 +49,8 @@ class VirtualAccount:
     unlisted: set[str] = field(default_factory=set)
     hanging: set[str] = field(default_factory=set)
     key: str = "key"
-    settings: ConnectionSettings = field(
-        default_factory=lambda: ConnectionSettings(f"{HOST}/v1", False, "key", max_requests_per_second=1000)  # noqa: FBT003
-    )
-    connections: dict[str, ConnectionSettings | Exception] = field(default_factory=dict)
+    settings: Any = field(default_factory=lambda: settings_of(HOST, max_requests_per_second=1000))
+    connections: dict[str, Any] = field(default_factory=dict)
     page_seconds: float = 0.01
     get_seconds: float = 0.01
     fault: Callable[[str, dict[str, Any]], Any] = lambda _endpoint, _query: None
@@ -169,7 +132,7 @@ class VirtualAccount:
 class VirtualHook:
     """Stands in for a ChartMogulHook: the methods that the engine uses, without HTTP."""
 
-    def __init__(self, account: VirtualAccount, conn_id: str, settings: ConnectionSettings) -> None:
+    def __init__(self, account: VirtualAccount, conn_id: str, settings: Any) -> None:
         self._account = account
         self.chartmogul_conn_id = conn_id
         self.settings = settings
@@ -215,11 +178,6 @@ class VirtualHook:
         if self.settings.api_key != account.key:
             raise error_of(endpoint, 401)
         return account.fault(endpoint, query)
-
-
-def error_of(endpoint: str, status: int, retry_after: float | None = None) -> ChartMogulError:
-    """Return the error that a status makes."""
-    return error_from_response("GET", f"/v1/{endpoint}", status, f"status {status}", retry_after=retry_after)
 
 
 def pipeline_of(count: int) -> dict[str, str | None]:
