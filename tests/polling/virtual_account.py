@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import random
 from bisect import bisect_right
@@ -58,7 +59,7 @@ class VirtualAccount:
     log: list[tuple[float, str]] = field(default_factory=list)
     """The time and subject of each request: a UUID, ``"head"``, ``"page"``; ``"end"`` with the last page."""
     _newest: int = 1_700_000_000_000_000
-    _listed: Any = None
+    _listed: list[Any] = field(default_factory=list)
     _positions: list[tuple[int, str]] = field(default_factory=list)
 
     def entry(self, uuid: str) -> dict[str, Any]:
@@ -120,12 +121,10 @@ class VirtualAccount:
 
     def positions(self) -> list[tuple[int, str]]:
         """Return the negated creation time and UUID of each opportunity, in the order of the list."""
-        for uuid in self.categories:
-            self._created(uuid)
-        # Sorted only after a change, since there may be 50,000.
-        if self._listed != (state := (self.categories.keys(), self.created)):
-            self._listed = (dict.fromkeys(self.categories).keys(), dict(self.created))
-            self._positions = sorted((-self.created[uuid], uuid) for uuid in state[0])
+        # Sorted only after a change, since there may be 50,000. Lists of the same objects are compared quickly.
+        if self._listed != [*self.categories, *self.created.values()]:
+            self._positions = sorted((-self._created(uuid), uuid) for uuid in self.categories)
+            self._listed = [*self.categories, *self.created.values()]
         return self._positions
 
 
@@ -190,6 +189,7 @@ def uuid_of(number: int) -> str:
     return str(UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128))
 
 
+@functools.cache
 def _timestamp(microseconds: int) -> str:
     moment = datetime.fromtimestamp(microseconds // 1_000_000, tz=UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds // 1000 % 1000:03d}Z"
