@@ -88,8 +88,10 @@ def unfinished_uploads(bucket: Any) -> list[Any]:
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Return an account whose export needs a multipart upload."""
-    with Sandbox(opportunities=15_000, requests_per_second=None) as sandbox:
+    """Return an account whose export needs a multipart upload: three pages of large opportunities."""
+    with Sandbox(opportunities=450) as sandbox:
+        for opportunity in sandbox.opportunities:
+            sandbox.set_opportunity(opportunity["uuid"], custom={"notes": "x" * 16_000})
         monkeypatch.setenv("AIRFLOW_CONN_CHARTMOGUL_DEFAULT", sandbox.connection_json)
         monkeypatch.setattr(_atomic, "_PART_SIZE", SMALLEST_PART)
         yield sandbox
