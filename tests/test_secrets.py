@@ -60,19 +60,19 @@ def sandbox(connect: Connect, chartmogul_sandbox: Sandbox) -> Sandbox:
 
 
 def errors_behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the errors of a traceback's chain, which `from None` ends."""
+    """Yield the errors of a chain, also those that `from None` leaves out of a traceback."""
     while error is not None:
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or error.__context__
 
 
 def truncated_repr(error: BaseException) -> str:
     """Return all text of an error, including suppressed causes."""
     parts = traceback.format_exception(error)
     for link in errors_behind(error):
-        parts += [str(link), repr(link), repr(link.args)]
+        parts += [str(link), repr(link), repr(link.args), repr(vars(link))]
         if isinstance(link, ChartMogulError):
-            parts += [repr(vars(link)), link.summary]
+            parts.append(link.summary)
     return "\n".join(parts)
 
 

@@ -8,6 +8,7 @@ import re
 import ssl
 import sys
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -78,6 +79,9 @@ class Client:
         """
         request: dict[str, Any] = {"method": method, "path": f"/v1/{endpoint}"}
         handled_before = sys.exception()
+        # Raised outside of the handlers: an error of a library, which may hold the query, the header or the body, would
+        # stay its context.
+        failure: ChartMogulError | None = None
         with bounded(self.settings.timeout) as exchange:
             try:
                 with self.session.request(
@@ -93,10 +97,11 @@ class Client:
                     is_error = not 200 <= response.status_code < 300
                     content = read_beginning(response) if is_error else read_body(response)
             except (ResponseTooLargeError, UnknownEncodingError) as error:
-                raise ChartMogulInvalidResponseError(str(error), may_have_acted=True, **request) from None
+                failure = ChartMogulInvalidResponseError(str(error), may_have_acted=True, **request)
             except Exception as error:  # noqa: BLE001  # requests does not wrap all errors of urllib3 and of the system
-                # Not chained: the original's text contains the query, which may hold an owner's address.
-                raise self._failure(error, handled_before, exchange, request) from None
+                failure = self._failure(error, handled_before, exchange, request)
+        if failure is not None:
+            raise failure
         if is_error:
             raise error_from_response(
                 status=response.status_code,
@@ -105,13 +110,12 @@ class Client:
                 redact=self.settings.redact,
                 **request,
             )
-        try:
+        with suppress(ValueError, RecursionError):
             return self._decode(content) if content else None
-        except (ValueError, RecursionError):
-            message = f"expected JSON, got {len(content)} bytes of {response.headers.get('Content-Type')}"
-            raise ChartMogulInvalidResponseError(
-                self.settings.redact(message), status=response.status_code, may_have_acted=True, **request
-            ) from None
+        message = f"expected JSON, got {len(content)} bytes of {response.headers.get('Content-Type')}"
+        raise ChartMogulInvalidResponseError(
+            self.settings.redact(message), status=response.status_code, may_have_acted=True, **request
+        )
 
     def _failure(
         self, error: Exception, handled_before: BaseException | None, exchange: Exchange, request: dict[str, Any]
