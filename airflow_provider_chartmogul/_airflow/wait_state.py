@@ -47,12 +47,14 @@ class WaitState:
                 self._saved[key] = value
 
     def _load(self) -> None:
+        wanted = set(self.opportunity_uuids)
         for key, _ in self._parts():
             value = self._store.get(key)
             if value is not None:
                 self._saved[key] = value
-                self.baselines |= value["baselines"]
-                self.met |= value["met"]
+                # A template may render to other opportunities than at the last poll.
+                self.baselines |= {uuid: value["baselines"][uuid] for uuid in wanted & value["baselines"].keys()}
+                self.met |= {uuid: value["met"][uuid] for uuid in wanted & value["met"].keys()}
 
     def _parts(self) -> Iterator[tuple[str, Sequence[str]]]:
         for number, start in enumerate(range(0, len(self.opportunity_uuids), _PER_VALUE)):

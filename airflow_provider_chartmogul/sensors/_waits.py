@@ -271,12 +271,11 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def _results(self, uuids: list[str], found: dict[str, Any], state: WaitState) -> Any:
         """Return the JSON of one opportunity, or of all that met the condition."""
-        if self._is_single:
-            return found[uuids[0]]
         # Opportunities that met it in an earlier poll may have changed since.
         earlier = [uuid for uuid in state.met if uuid not in found]
         found |= zip(earlier, self._retrieve(earlier), strict=True)
-        return [found[uuid] for uuid in uuids if uuid in state.met]
+        results = [found[uuid] for uuid in uuids if uuid in state.met]
+        return results[0] if self._is_single else results
 
     def _is_own(self, rest: dict[Any, Any], condition: WaitCondition) -> bool:
         """Return whether the remainder of an event, its baseline, is that of this wait."""

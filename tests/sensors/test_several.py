@@ -251,6 +251,44 @@ def test_a_predicate_is_not_imported_when_the_dag_is_parsed(uuids: list[str]) ->
 # The state between two starts
 
 
+class Store(dict[str, Any]):
+    """A task state store."""
+
+    def set(self, key: str, value: Any, *, retention: datetime.timedelta) -> None:
+        assert retention
+        self[key] = json.loads(json.dumps(value))
+
+
+def test_a_wait_that_was_over_when_its_worker_was_lost_is_over_again(uuids: list[str], sandbox: Sandbox) -> None:
+    store = Store()
+    for which in ({"opportunity_uuid": uuids[0]}, {"opportunity_uuids": uuids[1:2], "wait_for": "any"}):
+        (uuid,) = {"opportunity_uuids": [uuids[0]], **which}["opportunity_uuids"]
+        assert not poke(store, **which).is_done
+        changed = sandbox.set_opportunity(uuid, pipeline_stage="Closed Won")
+        for _ in range(2):
+            ended = poke(store, **which)
+            assert ended.is_done
+            assert ended.xcom_value in (changed, [changed])
+
+
+@pytest.mark.parametrize("wait_for", ["all", "any"])
+def test_the_state_of_opportunities_that_are_no_longer_waited_for_counts_for_nothing(
+    wait_for: str, uuids: list[str], sandbox: Sandbox
+) -> None:
+    store = Store()
+    assert not poke(store, opportunity_uuids=uuids[:2]).is_done
+    sandbox.set_opportunity(uuids[0], pipeline_stage="Closed Won")
+    assert not poke(store, opportunity_uuids=uuids[:2]).is_done
+    assert not poke(store, opportunity_uuids=uuids[1:3], wait_for=wait_for).is_done
+    changed = [sandbox.set_opportunity(uuid, pipeline_stage="Closed Lost") for uuid in uuids[1:3]]
+    assert poke(store, opportunity_uuids=uuids[1:3], wait_for=wait_for).xcom_value == changed
+
+
+def poke(store: Store, **which: Any) -> Any:
+    context: Any = {"task_state_store": store}
+    return sensor(**which).poke(context)
+
+
 @pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="Airflow before 3.3 has no task state store")
 def test_the_state_is_kept_for_all_tries_and_a_margin(uuids: list[str]) -> None:
     options = {"mode": "reschedule", "timeout": 3600, "retries": 2, "opportunity_uuids": uuids}
