@@ -14,7 +14,7 @@ from airflow import __version__ as airflow_version
 from airflow_provider_chartmogul._airflow.start_from_trigger import IS_AIRFLOW_3_3
 from airflow_provider_chartmogul._airflow.templates import is_templated
 from airflow_provider_chartmogul.opportunity._conditions import NOTSET
-from airflow_provider_chartmogul.opportunity._values import truncated_repr
+from airflow_provider_chartmogul.opportunity._values import parse_iso8601, truncated_repr
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sensors._waits import OpportunityWaitSensor
@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
         value = str(value)
     elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         value = int(value)
-    elif isinstance(value, datetime.date):
+    elif isinstance(value, datetime.date) and parse_iso8601(value.isoformat()):  # else it is the NaT of pandas
         value = value.isoformat()
     elif isinstance(value, Mapping):
         value = {str(plain(key)): plain(item) for key, item in value.items()}

@@ -6,6 +6,7 @@ import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
+import pandas
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
@@ -231,6 +232,7 @@ def test_the_uuids_may_be_the_result_of_another_task(uuids: list[str], sandbox: 
         ({"opportunity_uuids": [UNKNOWN], "target_values": []}, "target_values: empty"),
         ({"opportunity_uuids": [UNKNOWN], "failure_values": []}, "failure_values: empty"),
         ({"opportunity_uuids": [UNKNOWN], "target_values": [True, "{{ x }}"]}, "target_values: expected text"),
+        ({"opportunity_uuids": [UNKNOWN], "field": "custom.x", "target_values": pandas.NaT}, "target_values: expected"),
         ({"opportunity_uuids": [UNKNOWN], "baseline_value": 1.5}, "baseline_value: expected text"),
         ({"opportunity_uuids": [UNKNOWN], "condition": "is_large"}, "condition: expected the dotted path"),
         ({"opportunity_uuids": [UNKNOWN], "condition": "a.b", "target_values": "x"}, "condition: takes the place"),
