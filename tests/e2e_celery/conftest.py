@@ -14,7 +14,7 @@ from airflow_provider_chartmogul.sandbox import Sandbox
 from scripts.isolation import interrupt_on_signals
 from tests.e2e_celery.cluster import Cluster
 from tests.e2e_celery.figures import figures, what_failed
-from tests.e2e_celery.outage import Night, live_through
+from tests.e2e_celery.outage import Record, live_through
 from tests.e2e_celery.services import Postgres, Redis
 from tests.support.secrets_scan import leaks
 
@@ -25,19 +25,19 @@ OPPORTUNITIES = 12_000
 """Sixty pages, which a triggerer within its rate limit reads in three seconds of each ten."""
 
 _HOME = pytest.StashKey[Path]()
-_NIGHT = pytest.StashKey[Night]()
+_RECORD = pytest.StashKey[Record]()
 
 
 @pytest.fixture(scope="session")
-def night_and_leaks(
+def record_and_leaks(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Night, list[str]]]:
+) -> Iterator[tuple[Record, list[str]]]:
     interrupt_on_signals()
     began = time.monotonic()
     home = pytestconfig.stash[_HOME] = tmp_path_factory.mktemp("airflow")
     fernet_key = Fernet.generate_key().decode()
     with (
-        Sandbox(opportunities=OPPORTUNITIES, seed=1, api_key="k3y-0f-the-bad-night") as sandbox,
+        Sandbox(opportunities=OPPORTUNITIES, seed=1, api_key="k3y-0f-the-outages") as sandbox,
         Postgres() as postgres,
         Redis() as redis,
         Cluster(
@@ -52,24 +52,24 @@ def night_and_leaks(
     ):
         started = time.monotonic() - began
         try:
-            night = live_through(cluster, sandbox, postgres)
+            record = live_through(cluster, sandbox, postgres)
         finally:
             shutil.copy(postgres.log, cluster.logs / "postgres.log")
-        night.seconds = {"the cluster starts": started, **night.seconds}
-        pytestconfig.stash[_NIGHT] = night
-        owners = [opportunity["owner"] for opportunity in night.opportunities]
+        record.seconds = {"the cluster starts": started, **record.seconds}
+        pytestconfig.stash[_RECORD] = record
+        owners = [opportunity["owner"] for opportunity in record.opportunities]
         found = leaks(sandbox.api_key, owners, home=home, database=postgres.url, fernet_key=fernet_key)
-        yield night, found
+        yield record, found
 
 
 @pytest.fixture(scope="session")
-def night(night_and_leaks: tuple[Night, list[str]]) -> Night:
-    return night_and_leaks[0]
+def record(record_and_leaks: tuple[Record, list[str]]) -> Record:
+    return record_and_leaks[0]
 
 
 @pytest.fixture(scope="session")
-def leaked(night_and_leaks: tuple[Night, list[str]]) -> list[str]:
-    return night_and_leaks[1]
+def leaked(record_and_leaks: tuple[Record, list[str]]) -> list[str]:
+    return record_and_leaks[1]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -77,7 +77,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for file, lines in what_failed(config.stash[_HOME]):
             terminalreporter.section(str(file))
             terminalreporter.write_line(lines)
-    if _NIGHT in config.stash:
-        terminalreporter.section("figures of the night")
-        for name, value in figures(config.stash[_NIGHT]):
+    if _RECORD in config.stash:
+        terminalreporter.section("figures of the outages")
+        for name, value in figures(config.stash[_RECORD]):
             terminalreporter.write_line(f"{name:<55} {value:>20}")

@@ -1,4 +1,4 @@
-"""The report of a night: figures, and the logs of failures."""
+"""The report of the scenario: figures, and the logs of failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_chartmogul.sandbox import RecordedRequest
-    from tests.e2e_celery.outage import Night, Task
+    from tests.e2e_celery.outage import Record, Task
 
 LINES_OF_A_COMPONENT = 40
 ERRORS_OF_A_COMPONENT = 20
@@ -32,52 +32,52 @@ def peak_per_second(requests: Iterable[RecordedRequest]) -> int:
     return peak
 
 
-def reads_of_the_list(night: Night) -> list[RecordedRequest]:
+def reads_of_the_list(record: Record) -> list[RecordedRequest]:
     """Return the requests for pages of the whole list, which only triggerers send."""
-    return [one for one in night.requests if one.path == "/v1/opportunities" and "customer_uuid" not in one.query]
+    return [one for one in record.requests if one.path == "/v1/opportunities" and "customer_uuid" not in one.query]
 
 
-def during_the_outage(night: Night) -> list[RecordedRequest]:
+def during_the_outage(record: Record) -> list[RecordedRequest]:
     """Return the requests during ChartMogul's outage."""
-    began, ended = night.outage
-    return [request for request in night.requests if began <= request.at < ended]
+    began, ended = record.outage
+    return [request for request in record.requests if began <= request.at < ended]
 
 
-def outside_the_outage(night: Night) -> list[RecordedRequest]:
+def outside_the_outage(record: Record) -> list[RecordedRequest]:
     """Return the requests before and after ChartMogul's outage."""
-    began, ended = night.outage
-    return [request for request in night.requests if not began <= request.at < ended]
+    began, ended = record.outage
+    return [request for request in record.requests if not began <= request.at < ended]
 
 
-def figures(night: Night) -> Iterator[tuple[str, str]]:
-    """Yield the figures of a night, as names and values."""
-    for name, seconds in night.seconds.items():
+def figures(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield the figures of the scenario, as names and values."""
+    for name, seconds in record.seconds.items():
         yield name, f"{seconds:.0f} s"
-    yield "waits of the other triggerer / taken over", f"{night.waits_of_the_survivor} / {night.waits_taken_over}"
-    yield "components that exited unexpectedly", ", ".join(night.ended_by_themselves) or "none"
-    yield "waits by number of tries", _tries(night.waits)
-    late = sorted(night.lateness) or [float("nan")]
+    yield "waits of the other triggerer / taken over", f"{record.waits_of_the_survivor} / {record.waits_taken_over}"
+    yield "components that exited unexpectedly", ", ".join(record.ended_by_themselves) or "none"
+    yield "waits by number of tries", _tries(record.waits)
+    late = sorted(record.lateness) or [float("nan")]
     yield "change to end of wait, median / longest", f"{statistics.median(late):.1f} s / {late[-1]:.1f} s"
-    (*_, many) = night.wait_for_many
-    yield f"one wait for {len(night.waited_for_in_one_task)}", f"{many.state} in try {many.try_number}"
-    responses = ", ".join(f"{count} x {status}" for status, count in sorted(night.other_client.items()))
+    (*_, many) = record.wait_for_many
+    yield f"one wait for {len(record.waited_for_in_one_task)}", f"{many.state} in try {many.try_number}"
+    responses = ", ".join(f"{count} x {status}" for status, count in sorted(record.other_client.items()))
     yield "responses to another client", responses
-    yield "creations by number of tries", _tries(night.creations)
-    created = sum(len(night.created_for(lead)) for lead in night.leads)
-    requested = sum(len(night.requests_to_create(lead)) for lead in night.leads)
-    yield "opportunities created / wanted / requests to create", f"{created} / {len(night.leads)} / {requested}"
-    events = Counter(event["opportunity_uuid"] for event in night.events)
+    yield "creations by number of tries", _tries(record.creations)
+    created = sum(len(record.created_for(lead)) for lead in record.leads)
+    requested = sum(len(record.requests_to_create(lead)) for lead in record.leads)
+    yield "opportunities created / wanted / requests to create", f"{created} / {len(record.leads)} / {requested}"
+    events = Counter(event["opportunity_uuid"] for event in record.events)
     yield (
         "changes watched / delivered / delivered again",
-        (f"{len(night.won)} / {len(events)} / {events.total() - len(events)}"),
+        (f"{len(record.won)} / {len(events)} / {events.total() - len(events)}"),
     )
-    yield "changes that Airflow left for the next run", str(night.left_for_the_next_run)
-    dags = Counter(run["dag_id"] for run in night.runs)
+    yield "changes that Airflow left for the next run", str(record.left_for_the_next_run)
+    dags = Counter(run["dag_id"] for run in record.runs)
     yield "runs", ", ".join(f"{count} of {dag_id}" for dag_id, count in sorted(dags.items()))
-    yield "requests", str(len(night.requests))
-    yield "most requests in a second", str(peak_per_second(night.requests))
-    yield "most of them pages of the whole list", str(peak_per_second(reads_of_the_list(night)))
-    for name, requests in (("in the outage", during_the_outage(night)), ("otherwise", outside_the_outage(night))):
+    yield "requests", str(len(record.requests))
+    yield "most requests in a second", str(peak_per_second(record.requests))
+    yield "most of them pages of the whole list", str(peak_per_second(reads_of_the_list(record)))
+    for name, requests in (("in the outage", during_the_outage(record)), ("otherwise", outside_the_outage(record))):
         statuses = Counter(str(request.status or "not") for request in requests)
         yield (
             f"responses {name}",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.e2e_celery.cluster import Cluster
     from tests.e2e_celery.services import Postgres
 
-WAITS, MANY, WATCH, CREATIONS = "night_waits", "night_many", "night_won", "night_creations"
+WAITS, MANY, WATCH, CREATIONS = "outage_waits", "outage_many", "outage_won", "outage_creations"
 NUMBER_OF_WAITS = 200
 OPPORTUNITIES_OF_ONE_WAIT = 5_000
 CHANGES_A_FAULT = 40
@@ -56,7 +56,7 @@ class Task:
 
 
 @dataclass
-class Night:
+class Record:
     """
     The record of a run of the scenario.
 
@@ -126,7 +126,7 @@ class Night:
         return [one for one in posts if one.body and wanted in one.body["custom"]]
 
 
-class _Story:
+class _Scenario:
     def __init__(self, cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> None:
         self._cluster = cluster
         self._sandbox = sandbox
@@ -134,30 +134,30 @@ class _Story:
         self._runs = Runs(cluster)
         self._chapter = ""
         self._numbers = itertools.count(1)
-        self.night = Night()
+        self.record = Record()
         still_open = [one["uuid"] for one in sandbox.opportunities if one["forecast_category"] not in ("lost", "won")]
         apart = len(still_open) // NUMBER_OF_WAITS
-        self.night.waited_for = still_open[::apart][:NUMBER_OF_WAITS]
+        self.record.waited_for = still_open[::apart][:NUMBER_OF_WAITS]
         # Both are spread over the list, so that the engine cannot skip any part of it.
-        self._to_lose = iter(self.night.waited_for)
+        self._to_lose = iter(self.record.waited_for)
         self._to_win = iter(still_open[1 :: 10 * apart])
-        taken = {*self.night.waited_for, *still_open[1 :: 10 * apart]}
+        taken = {*self.record.waited_for, *still_open[1 :: 10 * apart]}
         free = [one["uuid"] for one in sandbox.opportunities if one["uuid"] not in taken]
-        self.night.waited_for_in_one_task = free[:OPPORTUNITIES_OF_ONE_WAIT]
+        self.record.waited_for_in_one_task = free[:OPPORTUNITIES_OF_ONE_WAIT]
 
     @contextlib.contextmanager
     def chapter(self, title: str) -> Iterator[None]:
         self._chapter = title
         begin = time.monotonic()
         yield
-        self.night.seconds[title] = time.monotonic() - begin
+        self.record.seconds[title] = time.monotonic() - begin
 
     def watch_and_wait(self) -> None:
         self._until(self._has_baseline, "the watcher has saved a baseline")
-        self._runs.trigger(WAITS, opportunity_uuids=self.night.waited_for)
-        for uuid in self.night.waited_for_in_one_task:
+        self._runs.trigger(WAITS, opportunity_uuids=self.record.waited_for)
+        for uuid in self.record.waited_for_in_one_task:
             self._sandbox.set_opportunity(uuid, forecast_category="pipeline")
-        self._runs.trigger(MANY, opportunity_uuids=self.night.waited_for_in_one_task)
+        self._runs.trigger(MANY, opportunity_uuids=self.record.waited_for_in_one_task)
         self._until(lambda: self._states(WAITS, "wait") == {"deferred": NUMBER_OF_WAITS}, "all wait", seconds=400)
         self._until(lambda: self._states(MANY, "wait_for_many") == {"deferred": 1}, "one waits for many", seconds=100)
 
@@ -169,21 +169,21 @@ class _Story:
         self._change(wins=1)
         worker = self._cluster.worker_of(self._process_that_creates(lead))
         self._cluster.kill(worker)
-        self.night.lead_of_killed_worker = lead
+        self.record.lead_of_killed_worker = lead
         self._cluster.start(worker)
 
     def kill_a_triggerer(self) -> None:
         victim = self._cluster.triggerer_of_watcher()
         survivor = next(name for name in TRIGGERERS if name != victim)
-        self.night.waits_of_the_survivor = len(self._cluster.triggers_of(survivor))
+        self.record.waits_of_the_survivor = len(self._cluster.triggers_of(survivor))
         self._change(waits=CHANGES_A_FAULT, wins=3)
         self._cluster.kill(victim)
         orphans = self._cluster.triggers_of(victim)
         began = time.monotonic()
         self._change(wins=2)
         self._until(lambda: orphans & self._cluster.triggers_of(survivor), f"{survivor} takes over")
-        self.night.seconds["until another triggerer took over"] = time.monotonic() - began
-        self.night.waits_taken_over = len(orphans & self._cluster.triggers_of(survivor))
+        self.record.seconds["until another triggerer took over"] = time.monotonic() - began
+        self.record.waits_taken_over = len(orphans & self._cluster.triggers_of(survivor))
         self._cluster.start(victim)
 
     def kill_the_scheduler(self) -> None:
@@ -229,28 +229,28 @@ class _Story:
         self._watch_for(SECONDS_OF_OUTAGE / 2)
         self._sandbox.clear_faults()
         self._sandbox.start()
-        self.night.outage = (began, time.monotonic())
+        self.record.outage = (began, time.monotonic())
 
     def see_the_rest(self) -> None:
         self._change(waits=NUMBER_OF_WAITS, wins=2)
-        for uuid in self.night.waited_for_in_one_task:
+        for uuid in self.record.waited_for_in_one_task:
             self._sandbox.set_opportunity(uuid, forecast_category="lost")
         self._wait_for_the_end()
         # Airflow 3.3 may leave an event that soon follows another to the next event's run: apache/airflow#54659.
-        self.night.left_for_the_next_run = len(self._cluster.query(EVENTS_WITHOUT_A_RUN))
+        self.record.left_for_the_next_run = len(self._cluster.query(EVENTS_WITHOUT_A_RUN))
         self._change(wins=1)
         self._wait_for_the_end()
 
     def write_down(self) -> None:
-        night = self.night
+        record = self.record
         for dag_id in (WAITS, MANY, WATCH, CREATIONS):
             for run in self._runs.of(dag_id):
-                night.runs.append(run)
-                night.tasks += [self._task(dag_id, task) for task in self._runs.tasks(dag_id, run["dag_run_id"])]
-        night.opportunities = self._sandbox.opportunities
-        night.requests = self._sandbox.requests
-        night.ended_by_themselves = self._cluster.restarts
-        night.ends_of_triggers = self._cluster.ends_of_triggers()
+                record.runs.append(run)
+                record.tasks += [self._task(dag_id, task) for task in self._runs.tasks(dag_id, run["dag_run_id"])]
+        record.opportunities = self._sandbox.opportunities
+        record.requests = self._sandbox.requests
+        record.ended_by_themselves = self._cluster.restarts
+        record.ends_of_triggers = self._cluster.ends_of_triggers()
 
     def _task(self, dag_id: str, task: dict[str, Any]) -> Task:
         returned = None
@@ -265,14 +265,14 @@ class _Story:
             self._until(self._all_has_ended, "all has ended", seconds=240)
 
     def _until(self, condition: Callable[[], Any], what: str, *, seconds: float = 180) -> Any:
-        def look() -> Any:
+        def found() -> Any:
             self._cluster.start_again_what_ended()
             try:
                 return condition()
             except (requests.RequestException, sqlalchemy.exc.OperationalError):
                 return None
 
-        return wait_until(look, what, seconds=seconds)
+        return wait_until(found, what, seconds=seconds)
 
     def _watch_for(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -283,11 +283,11 @@ class _Story:
     def _change(self, *, waits: int = 0, wins: int = 0) -> None:
         for uuid in itertools.islice(self._to_lose, waits):
             self._sandbox.set_opportunity(uuid, forecast_category="lost")
-            self.night.changed_at[uuid] = time.time()
+            self.record.changed_at[uuid] = time.time()
         for uuid in itertools.islice(self._to_win, wins):
             self._sandbox.set_opportunity(uuid, forecast_category="won")
-            self.night.changed_at[uuid] = time.time()
-            self.night.won[uuid] = self._chapter
+            self.record.changed_at[uuid] = time.time()
+            self.record.won[uuid] = self._chapter
 
     def _delay_responses_to_creations(self) -> None:
         self._sandbox.clear_faults()
@@ -302,19 +302,19 @@ class _Story:
 
     def _create(self, count: int) -> list[str]:
         leads = [f"lead {next(self._numbers)}" for _ in range(count)]
-        self.night.leads.update(dict.fromkeys(leads, self._chapter))
+        self.record.leads.update(dict.fromkeys(leads, self._chapter))
         self._runs.trigger(CREATIONS, leads=leads)
         return leads
 
     def _is_being_created(self, lead: str) -> bool:
         """Return whether ChartMogul has created the opportunity, whose response is delayed."""
-        self.night.opportunities = self._sandbox.opportunities
-        return bool(self.night.created_for(lead))
+        self.record.opportunities = self._sandbox.opportunities
+        return bool(self.record.created_for(lead))
 
     def _process_that_creates(self, lead: str) -> int:
         """Return the process of a task."""
         (run, *_) = self._runs.of(CREATIONS)
-        number = list(self.night.leads).index(lead)
+        number = list(self.record.leads).index(lead)
         tasks = self._runs.tasks(CREATIONS, run["dag_run_id"], "create")
         return next(int(task["pid"]) for task in tasks if task["map_index"] == number)
 
@@ -338,7 +338,7 @@ class _Story:
             return False
         told = self._cluster.query("SELECT extra::json -> 'payload' ->> 'opportunity_uuid' AS uuid FROM asset_event")
         waiting = self._cluster.query("SELECT 1 FROM asset_dag_run_queue LIMIT 1")
-        return not waiting and self.night.won.keys() <= {row.uuid for row in told}
+        return not waiting and self.record.won.keys() <= {row.uuid for row in told}
 
 
 class _OtherClient:
@@ -368,27 +368,27 @@ class _OtherClient:
                 self.statuses[session.get(f"{self._sandbox.url}/v1/account", timeout=10).status_code] += 1
 
 
-def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Night:
+def live_through(cluster: Cluster, sandbox: Sandbox, postgres: Postgres) -> Record:
     """Run the scenario and return its record."""
-    story = _Story(cluster, sandbox, postgres)
+    scenario = _Scenario(cluster, sandbox, postgres)
     with _OtherClient(sandbox) as other_client:
-        _live_through(story)
-    story.night.other_client = other_client.statuses
-    return story.night
+        _live_through(scenario)
+    scenario.record.other_client = other_client.statuses
+    return scenario.record
 
 
-def _live_through(story: _Story) -> None:
+def _live_through(scenario: _Scenario) -> None:
     for title, events in {
-        "200 waits and a watcher start": story.watch_and_wait,
-        "kill -9 of a worker": story.kill_a_worker,
-        "kill -9 of a triggerer": story.kill_a_triggerer,
-        "kill -9 of the scheduler": story.kill_the_scheduler,
-        "Postgres restarts": story.restart_postgres,
-        "Airflow cannot keep what a watcher saw": story.hide_the_state_store,
-        "the secrets backend is down for a minute": story.hide_the_secrets,
-        "ChartMogul fails for a minute": story.let_chartmogul_fail,
-        "the rest": story.see_the_rest,
-        "reading the results": story.write_down,
+        "200 waits and a watcher start": scenario.watch_and_wait,
+        "kill -9 of a worker": scenario.kill_a_worker,
+        "kill -9 of a triggerer": scenario.kill_a_triggerer,
+        "kill -9 of the scheduler": scenario.kill_the_scheduler,
+        "Postgres restarts": scenario.restart_postgres,
+        "Airflow cannot keep what a watcher saw": scenario.hide_the_state_store,
+        "the secrets backend is down for a minute": scenario.hide_the_secrets,
+        "ChartMogul fails for a minute": scenario.let_chartmogul_fail,
+        "the rest": scenario.see_the_rest,
+        "reading the results": scenario.write_down,
     }.items():
-        with story.chapter(title):
+        with scenario.chapter(title):
             events()

@@ -92,7 +92,7 @@ def test_a_refusal_of_a_retry_leaves_the_lost_request_to_search_for(sandbox: San
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_a_refusal_of_a_later_try_leaves_the_lost_request_to_look_for(
+def test_a_refusal_of_a_later_try_leaves_the_lost_request_to_search_for(
     is_recorded: bool,  # noqa: FBT001
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,

@@ -19,12 +19,12 @@ class Listener:
     def __init__(self, waiter: Waiter) -> None:
         self._waiter = waiter
 
-    async def news(self) -> dict[str, Any] | Exception:
+    async def next_result(self) -> dict[str, Any] | Exception:
         """Return the next opportunity or error that a wait would receive."""
         event = await self._waiter.next_event()
-        news = event.error or event.opportunity
-        assert news is not None
-        return news
+        result = event.error or event.opportunity
+        assert result is not None
+        return result
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ WATCHERS = {
     "all in a pipeline": Watcher(["pipeline_stage"], pipeline="Renewals"),
 }
 
-Seen = tuple[str | None, ...]
+EventTuple = tuple[str | None, ...]
 
 
 @dataclass
@@ -131,8 +131,8 @@ class World:
         self.watcher = watcher
         self.store = VirtualStore()
         self.account: dict[str, JSON] = {}
-        self.events: list[Seen] = []
-        self.expected: list[Seen] = []
+        self.events: list[EventTuple] = []
+        self.expected: list[EventTuple] = []
         self._model = Snapshot()
         self._saved = Snapshot()
         self._on_their_way: set[str] = set()
@@ -242,7 +242,7 @@ class World:
                 self.detector.on_error(error, uuid)
         await asyncio.sleep(0.1)
 
-    def _expect(self, seen: dict[str, JSON], *, is_complete: bool) -> list[Seen]:
+    def _expect(self, seen: dict[str, JSON], *, is_complete: bool) -> list[EventTuple]:
         model, expected = self._model, []
         if is_complete:
             seen = {**seen, **{uuid: self.account[uuid] for uuid in model.known if uuid in self.account}}
@@ -264,7 +264,7 @@ class World:
             model.has_baseline = True
         return expected
 
-    def _event(self, event: str, before: JSON | None, after: JSON | None) -> list[Seen]:
+    def _event(self, event: str, before: JSON | None, after: JSON | None) -> list[EventTuple]:
         opportunity = after or before
         assert opportunity
         if not self.watcher.wants(event, before, after):

@@ -60,10 +60,10 @@ def test_a_corrected_host_is_picked_up(open_sandbox: OpenSandbox, monkeypatch: p
     async def test() -> None:
         with listening(uuids[0], INTERVAL) as waiter:
             async with waiting(trigger_for(uuid) for uuid in uuids[1:]) as tasks:
-                error = await waiter.news()
+                error = await waiter.next_result()
                 assert isinstance(error, ChartMogulUnreachableError)
                 monkeypatch.setenv(connection, corrected)
-                assert await waiter.news() == sandbox.opportunity(uuids[0])
+                assert await waiter.next_result() == sandbox.opportunity(uuids[0])
                 assert not any(task.done() for task in tasks)
 
     run(test())
@@ -174,11 +174,11 @@ def test_a_connection_that_airflow_cannot_look_up_for_a_while_is_waited_for(
 
     async def test() -> None:
         with listening(uuid, INTERVAL) as waiter:
-            error = await waiter.news()
+            error = await waiter.next_result()
             assert isinstance(error, ChartMogulError)
             assert error.transient
             assert "the secrets backend is away" in str(error)
-            assert await waiter.news() == sandbox.opportunity(uuid)
+            assert await waiter.next_result() == sandbox.opportunity(uuid)
 
     run(test())
 

@@ -233,7 +233,7 @@ async def test_two_connections_with_one_key_share_scans_waits_and_pace() -> None
 
 
 @virtual
-async def test_a_newcomer_sees_all_before_its_first_round_ends() -> None:
+async def test_a_later_watcher_sees_all_before_its_first_round_ends() -> None:
     account = account_of(2_000)
     account.categories.update(dict.fromkeys(account.categories, "lost"))
     with polled(account, Recorder(), 60):
@@ -340,7 +340,7 @@ def test_cursors_that_are_refused_from_some_time_on_are_replaced(monkeypatch: py
 
 
 @virtual
-async def test_a_404_ends_a_wait_only_when_a_second_look_ten_seconds_later_confirms_it() -> None:
+async def test_a_404_ends_a_wait_only_when_a_second_poll_ten_seconds_later_confirms_it() -> None:
     account = account_of(10)
     recorder = Recorder([uuid_of(1), uuid_of(2), uuid_of(99)])
     once = {uuid_of(1)}

@@ -51,16 +51,16 @@ def test_a_transient_fault_is_logged_once_and_the_wait_continues(
     async def test() -> None:
         with listening(uuids[0], interval) as waiter:
             async with waiting(trigger_for(uuid, poll_interval=interval) for uuid in uuids) as tasks:
-                assert isinstance(await waiter.news(), dict)
+                assert isinstance(await waiter.next_result(), dict)
                 sandbox.inject_fault(fault)
-                error = await waiter.news()
+                error = await waiter.next_result()
                 assert isinstance(error, ChartMogulError)
                 assert error.transient
                 made = len(sandbox.requests)
                 await eventually(lambda: len(sandbox.requests) >= made + 3)
                 sandbox.set_opportunity(uuids[0], forecast_category="won")
                 sandbox.clear_faults()
-                assert await waiter.news() == sandbox.opportunity(uuids[0])
+                assert await waiter.next_result() == sandbox.opportunity(uuids[0])
                 await eventually(tasks[0].done)
                 assert tasks[0].result().payload["opportunity"]["forecast_category"] == "won"
                 assert not any(task.done() for task in tasks[1:])
@@ -147,7 +147,7 @@ def test_an_unexpected_error_at_an_opportunity_ends_only_the_waits_for_it(
         run(test())
 
 
-def test_a_newcomer_after_a_permanent_error_is_served_once_it_is_mended(
+def test_a_later_wait_is_served_once_a_permanent_error_is_mended(
     open_sandbox: OpenSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox = open_sandbox()

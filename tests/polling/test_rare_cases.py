@@ -40,7 +40,7 @@ async def test_a_403_for_one_opportunity_is_not_blamed_on_one_with_a_longer_inte
 
 
 @virtual
-async def test_a_newcomer_does_not_shorten_the_time_after_which_a_404_is_confirmed() -> None:
+async def test_a_later_wait_does_not_shorten_the_time_after_which_a_404_is_confirmed() -> None:
     account = account_of(10)
     first, second = Recorder([uuid_of(99)]), Recorder([uuid_of(99)])
     with polled(account, first, 60):
@@ -207,7 +207,7 @@ async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() ->
 
 
 @virtual
-async def test_an_unexpected_error_ends_a_wait_only_when_a_second_look_meets_it_too() -> None:
+async def test_an_unexpected_error_ends_a_wait_only_when_a_second_poll_meets_it_too() -> None:
     account, trigger = account_of(10), OpportunityForecastCategoryTrigger(opportunity_uuid=uuid_of(1))
     trigger.target_categories = ["won"]
     defects = [LookupError("a defect")]

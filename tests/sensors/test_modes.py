@@ -45,7 +45,7 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 
 @pytest.fixture
 def chartmogul_sandbox() -> Iterator[Sandbox]:
-    """Return a sandbox without limits, since these waits look at short intervals."""
+    """Return a sandbox without limits, since these waits poll at short intervals."""
     with Sandbox(requests_per_second=None) as sandbox:
         yield sandbox
 

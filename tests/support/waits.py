@@ -94,10 +94,10 @@ def make_open(sandbox: Sandbox) -> list[str]:
 
 def polls_of(sandbox: Sandbox) -> list[str]:
     """Return the requests in order: a UUID for a single opportunity, ``"first page"`` or ``"page"`` for the list."""
-    return [_look(request) for request in sandbox.requests]
+    return [_subject(request) for request in sandbox.requests]
 
 
-def _look(request: RecordedRequest) -> str:
+def _subject(request: RecordedRequest) -> str:
     if request.path == LIST:
         return "page" if "cursor" in request.query else "first page"
     return request.path.rpartition("/")[2]

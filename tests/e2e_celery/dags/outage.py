@@ -26,7 +26,7 @@ OPPORTUNITY = {
 }
 
 WON = Asset(
-    "night_won",
+    "outage_won",
     watchers=[
         AssetWatcher(
             name="won",
@@ -37,7 +37,7 @@ WON = Asset(
 
 
 @dag(schedule=None, params={"opportunity_uuids": Param([], type="array")}, max_active_tasks=200, default_args=RETRIES)
-def night_waits() -> None:
+def outage_waits() -> None:
     @task
     def opportunity_uuids(params: Any = None) -> list[str]:
         return list(params["opportunity_uuids"])
@@ -51,7 +51,7 @@ def night_waits() -> None:
 
 
 @dag(schedule=None, params={"opportunity_uuids": Param([], type="array")}, default_args=RETRIES)
-def night_many() -> None:
+def outage_many() -> None:
     @task
     def opportunity_uuids(params: Any = None) -> list[str]:
         return list(params["opportunity_uuids"])
@@ -66,7 +66,7 @@ def night_many() -> None:
 
 
 @dag(schedule=[WON], default_args=RETRIES, max_active_runs=4)
-def night_won() -> None:
+def outage_won() -> None:
     @task
     def changes(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         return [event.extra["payload"] for event in triggering_asset_events[WON]]
@@ -75,7 +75,7 @@ def night_won() -> None:
 
 
 @dag(schedule=None, params={"leads": Param([], type="array")}, default_args=RETRIES)
-def night_creations() -> None:
+def outage_creations() -> None:
     @task(show_return_value_in_logs=False)  # it holds the owner's address
     def opportunities(params: Any = None) -> list[dict[str, Any]]:
         return [{**OPPORTUNITY, "custom": {"lead": lead}} for lead in params["leads"]]
@@ -85,7 +85,7 @@ def night_creations() -> None:
     )
 
 
-night_waits()
-night_many()
-night_won()
-night_creations()
+outage_waits()
+outage_many()
+outage_won()
+outage_creations()
