@@ -29,9 +29,9 @@ demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
 	@$(BIN)/python -m scripts.airflow_with_sandbox --port $(PORT)
 
-# Four processes on any machine, since the tests wait more than they compute.
+# Three processes on any machine: the tests also wait, but each process imports Airflow once more.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
-	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 3 --dist worksteal $(ARGS)
 
 # pyenv's interpreters are found only if they are selected. The README's table needs a run of all the tests.
 test-matrix: $(VENV)/.matrix ## run the tests on every supported Airflow and Python (ARGS="-k sensor")
@@ -44,7 +44,7 @@ e2e: ## run the examples on a complete Airflow 2.11 and 3.3, and kill parts of i
 	@for version in 2.11.2 3.3.2; do $(MAKE) --no-print-directory e2e-of AIRFLOW=$$version || exit; done
 
 e2e-of: $(VENV)/.test
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	$(BIN)/python -m pytest tests/e2e tests/e2e_docs $(ARGS)
 
 e2e-celery: $(VENV)/.celery ## kill each part of a cluster with Postgres, Redis and Celery
 	@scripts/ensure_installed postgresql redis-server

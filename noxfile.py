@@ -24,8 +24,10 @@ def tests(session: nox.Session, airflow: str) -> None:
         "-m",
         "pytest",
         "--ignore-glob=tests/e2e*",
-        "--numprocesses=4",
+        "--numprocesses=3",
         "--dist=worksteal",
         *no_skips,
         *session.posargs,
     )
+    if not session.posargs:
+        session.run("python", "-m", "pytest", "tests/e2e_docs")
