@@ -48,6 +48,7 @@ class ChartMogulError(Exception):
     :param path: path of that request, without its query
     :param status: HTTP status of the response; None if there was none
     :param param: the request parameter that ChartMogul names as the cause, if any
+    :param conn_id: ID of the Airflow connection that the request used
     :param retry_after: the response's ``Retry-After`` in seconds, if any
     :param may_have_acted: whether ChartMogul may have performed the request, in this attempt or an earlier one,
         although no response confirms it
@@ -68,6 +69,7 @@ class ChartMogulError(Exception):
         path: str | None = None,
         status: int | None = None,
         param: str | None = None,
+        conn_id: str | None = None,
         retry_after: float | None = None,
         may_have_acted: bool = False,
         advice: str | None = None,
@@ -77,6 +79,7 @@ class ChartMogulError(Exception):
         self.path = path and "/".join(map(hide_addresses, path.split("/")))
         self.status = status
         self.param = param and hide_addresses(param)
+        self.conn_id = conn_id
         self.retry_after = retry_after
         self.may_have_acted = may_have_acted
         if advice is not None:
@@ -85,14 +88,15 @@ class ChartMogulError(Exception):
 
     @property
     def summary(self) -> str:
-        """The failed request and its error, without advice."""
+        """The failed request, its error and its connection, without advice."""
         parts = [self.message.rstrip(".")]
         if self.status is not None:
             parts.insert(0, f"HTTP {self.status}")
         if self.method is not None:
             parts.insert(0, f"{self.method} {self.path}")
-        if self.param is not None:
-            parts[-1] += f" (parameter: {self.param})"
+        details = {"parameter": self.param, "connection": self.conn_id}
+        if named := "; ".join(f"{name}: {value}" for name, value in details.items() if value is not None):
+            parts[-1] += f" ({named})"
         return f"{': '.join(parts)}."
 
     def __str__(self) -> str:

@@ -138,6 +138,7 @@ class RateLimitedClient:
             error = raised
         self._record(error, sent, clock())
         if error:
+            error.conn_id = error.conn_id or hook.chartmogul_conn_id
             raise error
         return Response(value, sent)
 

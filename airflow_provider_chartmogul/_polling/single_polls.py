@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import itertools
 import logging
@@ -281,5 +282,6 @@ def grace_period(interval: float) -> float:
 def _for_request_of(uuid: str, error: ChartMogulError) -> ChartMogulError:
     if error.path is None:  # no request was sent
         return error
-    path = f"/v1/opportunities/{uuid}"
-    return type(error)(error.message, method="GET", path=path, status=error.status, param=error.param)
+    error = copy.copy(error)
+    error.method, error.path = "GET", f"/v1/opportunities/{uuid}"
+    return error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import math
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
+from airflow_provider_chartmogul.exceptions import ChartMogulError
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -61,6 +63,10 @@ class Subscription:
 
     def notify_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
         """Pass an error on; return whether a task was woken."""
+        if isinstance(error, ChartMogulError) and error.conn_id not in (None, self.chartmogul_conn_id):
+            # Connections with the same API key share requests; a reader looks for the connection of the DAG.
+            error = copy.copy(error)
+            error.conn_id = self.chartmogul_conn_id
         try:
             return self.subscriber.on_error(error, opportunity_uuid)
         except Exception as defect:  # noqa: BLE001  # likewise

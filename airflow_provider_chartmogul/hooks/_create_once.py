@@ -243,7 +243,8 @@ class Creation:
         if self.key is not None:
             hint = f"check that custom attribute {self.key.attribute!r} is defined in ChartMogul"
         return ChartMogulAmbiguousCreateError(
-            f"A response was lost, so it is uncertain which opportunity this task created: {named}{more} {why}; {hint}"
+            f"A response was lost, so it is uncertain which opportunity this task created: {named}{more} {why}; {hint}",
+            conn_id=self.hook.chartmogul_conn_id,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.exceptions import ChartMogulInvalidResponseError
+from airflow_provider_chartmogul.hooks._response_errors import on_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,12 +69,19 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
     :param request: sends a request, as :meth:`ChartMogulHook.request` does
     :param endpoint: path below ``/v1``
     :param params: query parameters; ``per_page`` is 200 unless given
+    :param conn_id: ID of the Airflow connection, for messages
     :raises ValueError: if the query has a ``page``
     :raises ChartMogulInvalidResponseError: if a response is not a page of objects, or if another page follows without
         a cursor
     """
 
-    def __init__(self, request: Callable[..., Any], endpoint: str, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        request: Callable[..., Any],
+        endpoint: str,
+        params: Mapping[str, Any] | None = None,
+        conn_id: str | None = None,
+    ) -> None:
         query = dict(params or {})
         if query.get("page") is not None:
             raise ValueError(
@@ -83,6 +91,7 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
         self.is_finished = False
         self._request = request
         self._endpoint = endpoint
+        self._conn_id = conn_id
         self._query = query if _UNPAGED.fullmatch(endpoint) else {"per_page": PAGE_SIZE, **query}
         self._cursors = {query.get("cursor")}
         self._pages_read: int | None = None if query.get("cursor") else 0
@@ -91,6 +100,10 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
     def __next__(self) -> list[dict[str, Any]]:
         if self.is_finished:
             raise StopIteration
+        with on_connection(self._conn_id):
+            return self._next_page()
+
+    def _next_page(self) -> list[dict[str, Any]]:
         payload = self._request("GET", self._endpoint, params=self._query)
         page = parse_page(payload, self._endpoint, self._pages_read, self._entries_read)
         if not all(isinstance(entry, dict) for entry in page.entries):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.exceptions import (
@@ -20,7 +21,7 @@ from airflow_provider_chartmogul.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _LONGEST_MESSAGE = 500
 _LONGEST_PARAM = 100
@@ -42,6 +43,17 @@ _ERRORS_BY_STATUS: dict[int, type[ChartMogulError]] = {
     425: ChartMogulUnavailableError,
     429: ChartMogulRateLimitError,
 }
+
+
+@contextmanager
+def on_connection(conn_id: str | None) -> Iterator[None]:
+    """Name the Airflow connection in errors of requests that are sent inside the block."""
+    try:
+        yield
+    except ChartMogulError as error:
+        if error.method is not None:
+            error.conn_id = error.conn_id or conn_id
+        raise
 
 
 def error_from_response(

@@ -18,7 +18,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulPermissionError,
 )
 from airflow_provider_chartmogul.get_provider_info import get_provider_info
-from airflow_provider_chartmogul.hooks._response_errors import check_opportunity
+from airflow_provider_chartmogul.hooks._response_errors import check_opportunity, on_connection
 from airflow_provider_chartmogul.hooks._retries import backoff_delay, is_retried
 from airflow_provider_chartmogul.opportunity._requests import create_body, list_query, update_body
 from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid
@@ -170,7 +170,8 @@ class ChartMogulHook(BaseHook):
             if pace is not None:
                 pace.wait()
             try:
-                return self._client.send(method, endpoint, query, body)
+                with on_connection(self.chartmogul_conn_id):
+                    return self._client.send(method, endpoint, query, body)
             except ChartMogulError as error:
                 may_have_acted = error.may_have_acted = may_have_acted or error.may_have_acted
                 wait = backoff_delay(retry, error.retry_after)
@@ -195,7 +196,7 @@ class ChartMogulHook(BaseHook):
         from airflow_provider_chartmogul.hooks._paging import CursorPaginator
         from airflow_provider_chartmogul.hooks._query import check_endpoint, encode_query
 
-        return CursorPaginator(self.request, check_endpoint(endpoint), encode_query(params))
+        return CursorPaginator(self.request, check_endpoint(endpoint), encode_query(params), self.chartmogul_conn_id)
 
     def paginate(self, endpoint: str, params: Mapping[str, Any] | str | None = None) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list endpoint one by one; see :meth:`pages`."""
@@ -209,7 +210,8 @@ class ChartMogulHook(BaseHook):
         :raises ValueError: if that is not a UUID
         """
         uuid = check_opportunity_uuid(opportunity_uuid)
-        return check_opportunity(self.request("GET", f"opportunities/{uuid}"), "GET", uuid)
+        with on_connection(self.chartmogul_conn_id):
+            return check_opportunity(self.request("GET", f"opportunities/{uuid}"), "GET", uuid)
 
     def retrieve_opportunities(self, opportunity_uuids: Iterable[str | UUID]) -> list[dict[str, Any]]:
         """
@@ -225,7 +227,8 @@ class ChartMogulHook(BaseHook):
 
         uuids = [check_opportunity_uuid(uuid) for uuid in opportunity_uuids]
         self.get_conn()  # here, since Airflow loads connections in this thread only
-        found = retrieve_many(uuids, self._request, self.settings)
+        with on_connection(self.chartmogul_conn_id):
+            found = retrieve_many(uuids, self._request, self.settings)
         return [found[uuid] for uuid in uuids]
 
     def list_opportunities(self, **filters: Unpack[OpportunityFilters]) -> Iterator[dict[str, Any]]:
@@ -247,7 +250,8 @@ class ChartMogulHook(BaseHook):
         :param opportunity: see :class:`~airflow_provider_chartmogul.opportunity.NewOpportunity`
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
-        return check_opportunity(self.request("POST", "opportunities", json=create_body(opportunity)), "POST")
+        with on_connection(self.chartmogul_conn_id):
+            return check_opportunity(self.request("POST", "opportunities", json=create_body(opportunity)), "POST")
 
     def update_opportunity(self, opportunity_uuid: str | UUID, **changes: Unpack[OpportunityChanges]) -> dict[str, Any]:
         """
@@ -259,7 +263,8 @@ class ChartMogulHook(BaseHook):
         """
         uuid = check_opportunity_uuid(opportunity_uuid)
         payload = self.request("PATCH", f"opportunities/{uuid}", json=update_body(changes))
-        return check_opportunity(payload, "PATCH", uuid)
+        with on_connection(self.chartmogul_conn_id):
+            return check_opportunity(payload, "PATCH", uuid)
 
     def delete_opportunity(self, opportunity_uuid: str | UUID) -> None:
         """
@@ -280,6 +285,9 @@ class ChartMogulHook(BaseHook):
         """Return whether the connection works, and a message for the person who set it up; never raises."""
         try:
             return self._test_connection()
+        except ChartMogulError as error:
+            error.conn_id = None  # the web page tests a copy of the connection, whose ID is random
+            return False, str(error)
         except Exception as error:  # noqa: BLE001  # Airflow shows the returned message, or else a traceback
             return False, str(error)
 
@@ -297,6 +305,7 @@ class ChartMogulHook(BaseHook):
             try:
                 hook.request("GET", "opportunities", params={"per_page": 1})
             except ChartMogulPermissionError as error:
+                error.conn_id = None
                 return False, f"The API key of ChartMogul account {name!r} works, but: {error}"
             return True, f"Connected to ChartMogul account {name!r}; its opportunities are accessible."
 

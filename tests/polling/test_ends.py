@@ -81,7 +81,10 @@ def test_a_rejected_key_ends_all_waits_of_the_connection_at_once(open_sandbox: O
             sandbox.clear_requests()
             await eventually(lambda: all(task.done() for task in tasks))
             for task in tasks:
-                assert "HTTP 401: No valid API key provided. Check the API key" in task.result().payload["error"]
+                assert (
+                    "HTTP 401: No valid API key provided (connection: chartmogul_default). Check the API key"
+                    in task.result().payload["error"]
+                )
             assert len(sandbox.requests) <= 2 * min(waits, 10)
 
     run(test())

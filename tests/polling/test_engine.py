@@ -233,6 +233,19 @@ async def test_two_connections_with_one_key_share_scans_waits_and_pace() -> None
 
 
 @virtual
+async def test_an_error_of_shared_requests_names_the_connection_of_each_subscriber() -> None:
+    account = account_of(10)
+    account.is_down = True
+    subscribers = {conn_id: Recorder() for conn_id in ("a", "b")}
+    with polled(account, subscribers["a"], 10, "a"), polled(account, subscribers["b"], 10, "b"):
+        await asyncio.sleep(30)
+    named = {
+        conn_id: {error.conn_id for _, error, _ in subscriber.errors} for conn_id, subscriber in subscribers.items()
+    }
+    assert named == {"a": {"a"}, "b": {"b"}}
+
+
+@virtual
 async def test_a_later_watcher_sees_all_before_its_first_round_ends() -> None:
     account = account_of(2_000)
     account.categories.update(dict.fromkeys(account.categories, "lost"))
