@@ -64,7 +64,7 @@ e2e-clients: $(VENV)/.test ## try the sandbox with ChartMogul's own Node client,
 	@npm install --prefix $(VENV)/node --no-package-lock --no-audit --no-fund --loglevel=error
 	NODE_PATH=$(CURDIR)/$(VENV)/node/node_modules $(BIN)/python -m pytest tests/e2e_clients $(ARGS)
 
-bench: $(VENV)/.benchmark ## compare with the alternatives; about 75 minutes, alone on the machine (ARGS=--smoke)
+bench: $(VENV)/.benchmark ## compare with the alternatives; about 65 minutes, alone on the machine (ARGS=--smoke)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # One benchmark: bench-parse, bench-retrieve, bench-export, bench-waiting, bench-watching, bench-airflow-cost.

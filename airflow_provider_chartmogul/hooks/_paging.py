@@ -223,5 +223,7 @@ def _whole_number(value: Any) -> int | None:
         return None
 
 
-def _error(message: str, endpoint: str, advice: str = _NOT_A_LIST) -> ChartMogulInvalidResponseError:
+def _error(message: str, endpoint: str, advice: str | None = None) -> ChartMogulInvalidResponseError:
+    if advice is None and endpoint != "opportunities":  # which is a list, so another server responded
+        advice = _NOT_A_LIST
     return ChartMogulInvalidResponseError(message, method="GET", path=f"/v1/{endpoint}", advice=advice)

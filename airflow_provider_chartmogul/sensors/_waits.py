@@ -6,10 +6,17 @@ import datetime
 import time
 import warnings
 from abc import abstractmethod
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseSensorOperator, PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 from airflow.triggers.base import StartTriggerArgs
 
 from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
@@ -28,7 +35,7 @@ from airflow_provider_chartmogul.opportunity._values import (
 from airflow_provider_chartmogul.sensors._arguments import check_together, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -127,7 +134,13 @@ class OpportunityWaitSensor(BaseSensorOperator):
             self.log.warning("Airflow starts no mapped task in the triggerer, so start_from_trigger has no effect.")
         self._make_plain()
         self._started_at = time.monotonic()
-        return super().execute(context)
+        with self._explained_timeout():
+            return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the triggerer; a timeout there names the wait, which Airflow's message does not."""
+        with self._explained_timeout():
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll the opportunities once."""
@@ -186,9 +199,8 @@ class OpportunityWaitSensor(BaseSensorOperator):
                 if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
                     self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
                     return self._retrieve_patiently([uuid for uuid in uuids if uuid in values])
-        subject = f"opportunity {uuids[0]}" if self._is_single else f"{len(uuids)} opportunities"
         raise RuntimeError(
-            f"The triggerer sent an event that does not end the wait for {subject}. The DAG or this "
+            f"The triggerer sent an event that does not end the wait for {self._subject()}. The DAG or this "
             "provider may have changed meanwhile; clear the task to start the wait again."
         )
 
@@ -227,6 +239,23 @@ class OpportunityWaitSensor(BaseSensorOperator):
         if self._is_single:
             return [check_opportunity_uuid(self.opportunity_uuid)]
         return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
+
+    def _subject(self) -> str:
+        uuids = self._uuids()
+        return f"opportunity {uuids[0]}" if self._is_single else f"{len(uuids)} opportunities"
+
+    @contextmanager
+    def _explained_timeout(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowSensorTimeout as error:
+            self._make_plain()
+            condition = self._condition()
+            raise AirflowSensorTimeout(
+                f"The wait for {self._subject()} timed out after {self.timeout:.10g} s ({condition.label}: "
+                f"{condition}; connection: {self.chartmogul_conn_id}). The log above has the last value; clear the "
+                "task to wait again."
+            ) from error
 
     def _load_state(self, context: Context, uuids: list[str], *, is_kept: bool) -> WaitState:
         if self._state is None:

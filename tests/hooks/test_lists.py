@@ -122,6 +122,12 @@ def test_what_is_no_page_is_an_error(body: str, sandbox: Sandbox) -> None:
     assert "proxy" not in str(refusal.value)
 
 
+def test_what_is_no_page_of_opportunities_is_of_another_server(sandbox: Sandbox) -> None:
+    sandbox.inject_fault(Fault("body", body="{}"))
+    with pytest.raises(ChartMogulInvalidResponseError, match="Check that the host of the Airflow connection is"):
+        list(ChartMogulHook().list_opportunities())
+
+
 @pytest.mark.parametrize(
     ("endpoint", "page"),
     [

@@ -73,7 +73,9 @@ def test_a_success_after_retries_is_a_success(sandbox: Sandbox, logs: Logs) -> N
     assert ChartMogulHook().request("GET", "ping") == {"data": "pong!"}
     said = [message for message in logs.messages if "Trying again" in message]
     assert len(said) == MAX_RETRIES
-    assert said[0].startswith("GET /v1/ping: HTTP 503: Service unavailable. Trying again in ")
+    assert said[0].startswith(
+        "GET /v1/ping: HTTP 503: Service unavailable (connection: chartmogul_default). Trying again in "
+    )
     assert said[-1].endswith(f"(retry {MAX_RETRIES} of {MAX_RETRIES}).")
 
 

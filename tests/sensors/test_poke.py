@@ -248,7 +248,10 @@ def test_soft_fail_does_not_skip_for_transient_errors(sandbox: Sandbox) -> None:
 @pytest.mark.usefixtures("waits")
 def test_a_wait_that_sees_nothing_but_errors_times_out(sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault("status", status=503, times=None))
-    with pytest.raises(AirflowSensorTimeout):
+    named = (
+        rf"The wait for opportunity {UUID} timed out after 0\.05 s \(forecast category: won; connection: chartmogul_"
+    )
+    with pytest.raises(AirflowSensorTimeout, match=named):
         sensor(target_categories="won", timeout=0.05).execute({})
 
 

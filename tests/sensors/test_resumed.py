@@ -163,6 +163,15 @@ def test_a_timeout_in_the_triggerer_is_not_retried_from_airflow_3_on() -> None:
     assert isinstance(raised.value, AirflowSensorTimeout) == IS_AIRFLOW_3
 
 
+@pytest.mark.skipif(not IS_AIRFLOW_3, reason="Airflow 2 does not distinguish a timeout from a failed trigger")
+def test_a_timeout_in_the_triggerer_names_the_wait() -> None:
+    named = (
+        rf"opportunity {UUID} timed out after 2592000 s \(forecast category: won; connection: chartmogul_default\)\."
+    )
+    with pytest.raises(AirflowSensorTimeout, match=named):
+        time_out(sensor(timeout=30 * 24 * 60 * 60))
+
+
 def test_soft_fail_skips_after_a_timeout_in_the_triggerer_but_on_airflow_3_0() -> None:
     expected = AirflowSensorTimeout if AIRFLOW_VERSION == (3, 0) else AirflowSkipException
     with pytest.raises(expected):

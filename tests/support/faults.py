@@ -62,11 +62,13 @@ class Case:
             sandbox.clear_faults()
 
 
-def _status(status: int, error: type[ChartMogulError], message: str, tries: int = 1) -> Case:
-    return Case(str(status), Fault("status", status=status, times=None), error, f"HTTP {status}: {message}", tries)
+def _status(status: int, error: type[ChartMogulError], message: str, advice: str, tries: int = 1) -> Case:
+    text = f"HTTP {status}: {message}{_NAMED} {advice}"
+    return Case(str(status), Fault("status", status=status, times=None), error, text, tries)
 
 
 _MANY = 1 + MAX_RETRIES
+_NAMED = " (connection: chartmogul_default)."
 _NO_RESPONSE = "no response from http://127.0.0.1:"
 
 CASES = [
@@ -83,34 +85,42 @@ CASES = [
         1,
     ),
     Case("redirect", Fault("redirect", times=None), ChartMogulInvalidResponseError, "HTTP 302: ", 1),
-    _status(401, ChartMogulAuthenticationError, "No valid API key provided. Check the API key"),
-    _status(402, ChartMogulInvalidRequestError, "Payment Required. Change the request"),
-    _status(403, ChartMogulPermissionError, "Forbidden. Opportunities need an API key made by a user with a CRM seat"),
-    _status(404, ChartMogulNotFoundError, "Not Found. Check the UUID"),
-    _status(422, ChartMogulInvalidRequestError, "Unprocessable"),
-    _status(429, ChartMogulRateLimitError, "Your request rate has exceeded our rate limit. Send fewer", _MANY),
+    _status(401, ChartMogulAuthenticationError, "No valid API key provided", "Check the API key"),
+    _status(402, ChartMogulInvalidRequestError, "Payment Required", "Change the request"),
+    _status(
+        403, ChartMogulPermissionError, "Forbidden", "Opportunities need an API key made by a user with a CRM seat"
+    ),
+    _status(404, ChartMogulNotFoundError, "Not Found", "Check the UUID"),
+    Case(
+        "422",
+        Fault("status", status=422, times=None),
+        ChartMogulInvalidRequestError,
+        "HTTP 422: Unprocessable",  # the next word depends on the version of Python
+        1,
+    ),
+    _status(429, ChartMogulRateLimitError, "Your request rate has exceeded our rate limit", "Send fewer", _MANY),
     Case(
         "429 with Retry-After",
         Fault("status", status=429, retry_after=1, times=None),
         ChartMogulRateLimitError,
-        "HTTP 429: Your request rate has exceeded our rate limit.",
+        f"HTTP 429: Your request rate has exceeded our rate limit{_NAMED}",
         _MANY,
     ),
     Case(
         "429 with a Retry-After above a minute",
         Fault("status", status=429, retry_after=61, times=None),
         ChartMogulRateLimitError,
-        "HTTP 429: Your request rate has exceeded our rate limit.",
+        f"HTTP 429: Your request rate has exceeded our rate limit{_NAMED}",
         1,
     ),
-    _status(500, ChartMogulUnavailableError, "Internal Server Error. Try again later", _MANY),
-    _status(502, ChartMogulUnavailableError, "Bad Gateway. Try again later", _MANY),
+    _status(500, ChartMogulUnavailableError, "Internal Server Error", "Try again later", _MANY),
+    _status(502, ChartMogulUnavailableError, "Bad Gateway", "Try again later", _MANY),
     Case(
         "503 as HTML",
         Fault("html", status=503, times=None),
         ChartMogulUnavailableError,
-        "HTTP 503: 503 Service Unavailable 503 Service Unavailable. Try again later",
+        f"HTTP 503: 503 Service Unavailable 503 Service Unavailable{_NAMED} Try again later",
         _MANY,
     ),
-    _status(504, ChartMogulUnavailableError, "Gateway Timeout. Try again later", _MANY),
+    _status(504, ChartMogulUnavailableError, "Gateway Timeout", "Try again later", _MANY),
 ]
