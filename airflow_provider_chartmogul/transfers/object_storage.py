@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_chartmogul.transfers._atomic import Target
     from airflow_provider_chartmogul.transfers._formats import Writer
     from airflow_provider_chartmogul.transfers._rows import Row
 
@@ -72,17 +73,14 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the file."""
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-        from airflow_provider_chartmogul.transfers._atomic import absolute, atomic_open, target_for
+        from airflow_provider_chartmogul.transfers._atomic import atomic_open
         from airflow_provider_chartmogul.transfers._lineage import ExportLineage
         from airflow_provider_chartmogul.transfers._prefetch import prefetch
         from airflow_provider_chartmogul.transfers._rows import RowTextHook
 
         with fail_fast_on_permanent_errors():
             self._check()
-            path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(absolute(self.path))
-            target = target_for(path)
+            path, target = self._target()
             target.check()
             hook = RowTextHook(self.chartmogul_conn_id, self.page_fields)
             # Before a file is opened, and not in the thread that requests pages, which has no access to Airflow.
@@ -99,6 +97,20 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         lineage.report()
         self.log.info("Wrote %d rows, %d bytes, to %s.", row_count, size, path)
         return {"path": str(self.path), "rows": row_count, "bytes": size, "pages": page_count}
+
+    def _target(self) -> tuple[ObjectStoragePath, Target]:
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        from airflow_provider_chartmogul.transfers._atomic import absolute, target_for
+
+        try:
+            path = self.path if isinstance(self.path, ObjectStoragePath) else ObjectStoragePath(absolute(self.path))
+            return path, target_for(path)
+        except ValueError as error:
+            raise ValueError(
+                f"path: {error}. Check the beginning of the path, and install the Airflow provider of its store where "
+                "the task runs."
+            ) from error
 
     def _check(self) -> None:
         if self.format not in ("jsonl", "parquet"):
