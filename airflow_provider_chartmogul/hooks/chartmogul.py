@@ -43,8 +43,9 @@ class ChartMogulHook(BaseHook):
 
     The Airflow connection holds the API key in ``password``, optionally another ``host`` than
     https://api.chartmogul.com, and in ``extra`` optionally ``timeout`` (seconds, default 30), ``max_retries``
-    (default 5), and for all the waits and watchers of a triggerer together ``max_concurrent_requests`` (default 10)
-    and ``max_requests_per_second`` (default 20). It is loaded when the first request is sent.
+    (default 5), and for all waits and watchers of a triggerer together ``max_concurrent_requests`` (default 10),
+    ``max_requests_per_second`` (default 20) and ``closed_poll_rounds`` (default 10). It is loaded when the first
+    request is sent.
 
     A request fails if its response is not complete within ``timeout``, or is larger than 32 MB. GET, PATCH, PUT and
     DELETE are retried after network errors and the statuses 429, 500, 502, 503, 504, 520 and 524; POST only if
