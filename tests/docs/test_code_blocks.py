@@ -29,7 +29,7 @@ from airflow_provider_chartmogul import __version__
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault
 from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
-from tests.support.airflow_versions import IS_AIRFLOW_3
+from tests.support.airflow_versions import HAS_TASK_STATE_STORE, IS_AIRFLOW_3
 from tests.support.docs_dags import run_all_tasks
 from tests.support.docs_pages import BLOCKS, PAGES, REPOSITORY, Block, name_of, prose_of
 
@@ -271,6 +271,13 @@ def test_options_exist(block: Block) -> None:
         for option in options[section]:
             name = "default_capacity" if option == "capacity" and not IS_AIRFLOW_3 else option
             assert conf.has_option(section, name), name
+
+
+@pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="the pages name the options of the newest Airflow")
+def test_options_in_sentences_exist() -> None:
+    named = {found for page in PAGES for found in re.findall(r"`\[(\w+)\] (\w+)`", prose_of(page))}
+    assert ("triggerer", "capacity") in named
+    assert [option for option in named if not conf.has_option(*option)] == []
 
 
 # yaml: variables in a file of Docker Compose, or alerts on metrics.
