@@ -10,7 +10,7 @@ from typing import Any
 
 import pendulum
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory, Opportunity, OpportunityType
@@ -177,6 +177,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(unknown=st.dictionaries(st.text(max_size=8), _JSON, max_size=4))
 def test_unknown_fields_of_any_kind_are_tolerated(unknown: dict[str, Any]) -> None:
     received = {**unknown, **PAYLOAD}

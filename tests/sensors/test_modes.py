@@ -292,8 +292,11 @@ FAILURES = [
 
 
 @every_mode
-@pytest.mark.parametrize("several", [{}, {"wait_for": "all"}, {"wait_for": "any"}], ids=["one", "all", "any"])
-@pytest.mark.parametrize("failing", FAILURES, ids=lambda failing: failing[0].name)
+@pytest.mark.parametrize(
+    ("failing", "several"),
+    [*((failing, {}) for failing in FAILURES), *((FAILURES[0], {"wait_for": wait_for}) for wait_for in ("all", "any"))],
+    ids=[*(case.name for case, _ in FAILURES), "all", "any"],
+)
 def test_failure(
     failing: tuple[Case, str], several: dict[str, Any], mode: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,11 +64,11 @@ async def _run_to_its_end(trigger: BaseTrigger) -> None:
     await event_of(trigger)
 
 
-@pytest.mark.parametrize("parameter", EVERYTHING)
 @pytest.mark.parametrize("value", NONSENSE, ids=repr)
-def test_its_constructor_takes_anything_since_an_error_there_ends_the_triggerer(parameter: str, value: Any) -> None:
-    trigger = OpportunityForecastCategoryTrigger(**{**EVERYTHING, parameter: value})
-    assert trigger.serialize()[1][parameter] is value
+def test_its_constructor_takes_anything_since_an_error_there_ends_the_triggerer(value: Any) -> None:
+    for parameter in EVERYTHING:
+        trigger = OpportunityForecastCategoryTrigger(**{**EVERYTHING, parameter: value})
+        assert trigger.serialize()[1][parameter] is value, parameter
 
 
 @pytest.mark.parametrize(
