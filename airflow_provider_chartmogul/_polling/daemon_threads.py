@@ -5,40 +5,34 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_chartmogul.exceptions import ChartMogulUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
 class _DaemonThreads(Executor):
     """Call each function in a daemon thread of its own; the standard library's executors wait for theirs at exit."""
 
-    def submit(
-        self, fn: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> Future[_Result]:
+    def submit(self, fn: Callable[..., _Result], /, *args: Any, **kwargs: Any) -> Future[_Result]:
         future: Future[_Result] = Future()
+        future.set_running_or_notify_cancel()
 
         def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
             try:
-                result = fn(*args, **kwargs)
+                future.set_result(fn(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001  # it is raised in the event loop
                 future.set_exception(error)
-            else:
-                future.set_result(result)
 
         threading.Thread(target=call, name="chartmogul_request", daemon=True).start()
         return future
 
 
-_daemon_threads = _DaemonThreads()
+daemon_threads = _DaemonThreads()
 
 
 async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result:
@@ -48,7 +42,7 @@ async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result
     :raises ChartMogulUnreachableError: if the process could start no thread
     """
     try:
-        call = asyncio.get_running_loop().run_in_executor(_daemon_threads, function, *args)
+        call = asyncio.get_running_loop().run_in_executor(daemon_threads, function, *args)
     except RuntimeError as error:
         raise ChartMogulUnreachableError(f"this process could start no thread for a request: {error}") from None
     return await call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,6 +185,28 @@ def test_a_connection_that_airflow_cannot_look_up_for_a_while_is_waited_for(
             assert await waiter.next_result() == sandbox.opportunity(uuid)
 
     run(test())
+
+
+def test_a_secrets_backend_that_hangs_holds_only_a_thread_that_the_process_need_not_join(
+    open_sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uuid,) = uuids_of(open_sandbox(), 1)
+    look_up = BaseHook.get_connection
+    threads: list[threading.Thread] = []
+
+    def get_connection(conn_id: str) -> Any:
+        threads.append(threading.current_thread())
+        return look_up(conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", staticmethod(get_connection))
+
+    async def test() -> None:
+        with listening(uuid) as waiter:
+            assert isinstance(await waiter.next_result(), dict)
+
+    run(test())
+    assert threads
+    assert all(thread.daemon for thread in threads)
 
 
 def test_an_unexpected_error_reaches_everybody_who_waits(
