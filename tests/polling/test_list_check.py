@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from tests.hooks.stand_ins import error_of
-from tests.polling.test_engine import Recorder, account_of, clock, polled
+from tests.polling.recorder import Recorder, account_of, clock, polled
 from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 

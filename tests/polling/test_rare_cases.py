@@ -16,7 +16,7 @@ from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 from tests.airflow.stand_ins import replace_gauge
 from tests.hooks.stand_ins import error_of
-from tests.polling.test_engine import HANG, Recorder, account_of, clock, polled, virtual
+from tests.polling.recorder import HANG, Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 

@@ -22,7 +22,7 @@ from airflow_provider_chartmogul.exceptions import (
 )
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 from tests.hooks.stand_ins import rate_limit, settings_of
-from tests.polling.test_engine import Recorder, account_of, polled
+from tests.polling.recorder import Recorder, account_of, polled
 from tests.support.virtual_time import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
 

@@ -1,0 +1,182 @@
+"""Individual polls in virtual time: their number, their delay, and the errors that end a wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from airflow_provider_chartmogul._polling import single_polls
+from tests.hooks.stand_ins import error_of
+from tests.polling.recorder import HANG, Recorder, account_of, clock, polled, virtual
+from tests.polling.virtual_account import uuid_of
+from tests.support.virtual_time import run_in_virtual_time
+
+
+@virtual
+async def test_a_wait_is_polled_once_an_interval() -> None:
+    account, recorder = account_of(50), Recorder([uuid_of(7)])
+    with polled(account, recorder):
+        await asyncio.sleep(605)
+    assert account.polled == [uuid_of(7)] * 11
+    assert account.pages_since(0) == 0
+
+
+@virtual
+async def test_waits_that_a_few_pages_show_cost_those_pages() -> None:
+    account = account_of(1000)
+    recorders = [Recorder([uuid]) for uuid in account.categories]
+    subscriptions = [polled(account, recorder).__enter__() for recorder in recorders]
+    await asyncio.sleep(120)
+    polls, begin = len(account.polled), clock()
+    await asyncio.sleep(600)
+    assert len(account.polled) == polls
+    assert 50 <= account.pages_since(begin) <= 55
+    for subscription in subscriptions:
+        subscription.__exit__()
+
+
+@virtual
+async def test_a_few_waits_in_a_large_account_are_polled_individually() -> None:
+    account = account_of(10_000)
+    recorder = Recorder(list(account.categories)[::1250])
+    with polled(account, recorder):
+        await asyncio.sleep(60)
+        begin, polls = clock(), len(account.polled)
+        await asyncio.sleep(600)
+        assert account.pages_since(begin) == 0
+        assert len(account.polled) - polls == pytest.approx(80, abs=8)
+
+
+@virtual
+async def test_waits_are_on_time_beside_a_scan_that_takes_longer_than_their_interval() -> None:
+    account = account_of(5_000, max_requests_per_second=2)
+    watcher, wait = Recorder(), Recorder([uuid_of(3)])
+    with polled(account, watcher, 5), polled(account, wait, 5):
+        await asyncio.sleep(100)
+        for _ in range(20):
+            account.categories[uuid_of(3)] = "won" if account.categories[uuid_of(3)] == "pipeline" else "pipeline"
+            begin = clock()
+            await asyncio.sleep(10)
+            assert begin < wait.changed[uuid_of(3)] <= begin + 10
+
+
+@virtual
+async def test_requests_that_hang_delay_no_other() -> None:
+    account = account_of(3_000, timeout=HANG)
+    uuids = [uuid_of(number) for number in range(0, 3000, 100)]
+    hanging = set(uuids[:3])
+
+    account.hanging = hanging
+    recorder = Recorder(uuids)
+    with polled(account, recorder, 10):
+        await asyncio.sleep(300)
+        changed = clock()
+        account.categories.update(dict.fromkeys(uuids, "won"))
+        await asyncio.sleep(40)
+    assert max(recorder.changed[uuid] for uuid in uuids[3:]) <= changed + 15
+    assert not hanging & recorder.received.keys()
+    assert {str(error) for _, error, uuid in recorder.errors if uuid in hanging}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 500, 504])
+def test_an_error_of_the_list_ends_no_wait_and_the_waits_go_on(status: int) -> None:
+    async def test() -> None:
+        account = account_of(300)
+        uuids = list(account.categories)
+
+        def fault(endpoint: str, _query: dict[str, Any]) -> None:
+            if endpoint == "opportunities":
+                raise error_of(endpoint, status)
+
+        account.fault = fault
+        recorder = Recorder(uuids)
+        watcher = Recorder(name="watcher")
+        with polled(account, recorder, 60), polled(account, watcher, 60):
+            await asyncio.sleep(200)
+            assert recorder.endings() == []
+            assert watcher.errors
+            assert all(uuid is None for _, _, uuid in watcher.errors)
+            account.categories[uuids[9]] = "won"
+            changed = clock()
+            await asyncio.sleep(100)
+            assert recorder.changed[uuids[9]] <= changed + 66
+
+    run_in_virtual_time(test())
+
+
+@virtual
+async def test_a_404_ends_a_wait_only_when_a_second_poll_ten_seconds_later_confirms_it() -> None:
+    account = account_of(10)
+    recorder = Recorder([uuid_of(1), uuid_of(2), uuid_of(99)])
+    once = {uuid_of(1)}
+
+    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+        if endpoint.rpartition("/")[2] in once:
+            once.clear()
+            raise error_of(endpoint, 404)
+
+    account.fault = fault
+    with polled(account, recorder):
+        await asyncio.sleep(300)
+    assert set(recorder.endings()) == {uuid_of(99)}
+    moment, error, _ = recorder.errors[0]
+    assert 10 <= moment <= 12
+    assert f"GET /v1/opportunities/{uuid_of(99)}" in str(error)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_rejected_key_ends_each_wait_with_its_own_request_once_confirmed(status: int) -> None:
+    async def test() -> None:
+        account = account_of(400)
+
+        def fault(endpoint: str, _query: dict[str, Any]) -> None:
+            raise error_of(endpoint, status)
+
+        recorder = Recorder(list(account.categories))
+        with polled(account, recorder, 60):
+            await asyncio.sleep(120)
+            account.fault = fault
+            requests = account.requests
+            await asyncio.sleep(120)
+            assert set(recorder.endings()) == set(account.categories)
+            assert all(f"/v1/opportunities/{uuid}" in str(error) for _, error, uuid in recorder.errors if uuid)
+            assert account.requests - requests < 40
+
+    run_in_virtual_time(test())
+
+
+@virtual
+async def test_an_opportunity_that_a_subscriber_discards_is_polled_no_more() -> None:
+    account, recorder = account_of(10), Recorder([uuid_of(1), uuid_of(2)])
+    with polled(account, recorder, 10) as subscription:
+        await asyncio.sleep(30)
+        subscription.discard(uuid_of(1))
+        polls = account.polled.count(uuid_of(1))
+        await asyncio.sleep(100)
+        assert account.polled.count(uuid_of(1)) == polls
+        assert account.polled.count(uuid_of(2)) > 10
+
+
+@pytest.mark.parametrize(("milliseconds", "has_woken", "runs"), [(2, False, 334), (0, True, 21), (0, False, 1)])
+async def test_a_long_series_of_callbacks_lets_other_tasks_run(
+    *, milliseconds: int, has_woken: bool, runs: int
+) -> None:
+    now = 0.0
+    runs_of_another_task = 0
+
+    async def another_task() -> None:
+        nonlocal runs_of_another_task
+        while True:
+            runs_of_another_task += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(another_task())
+    yielder = single_polls.LoopYielder(clock=lambda: now)
+    for _ in range(1_000):
+        now += milliseconds / 1000
+        await yielder.step(has_woken=has_woken)
+    await asyncio.sleep(0)
+    task.cancel()
+    assert runs_of_another_task == runs
