@@ -224,7 +224,7 @@ class Engine:
         source = self._sources.get(conn_id)
         if source is None:
             source = self._sources[conn_id] = _Source(conn_id)
-            source.connecting = start(_keep_running(lambda: self._connect(source), is_endless=False))
+            source.connecting = start(_keep_running(lambda: self._connect(source)))
         source.subscriptions[subscription] = None
         if source.account:
             source.account.add(subscription)
@@ -344,16 +344,13 @@ def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
 
 
-async def _keep_running(worker: Callable[[], Awaitable[None]], *, is_endless: bool = True) -> None:
+async def _keep_running(worker: Callable[[], Awaitable[None]]) -> None:
     """Start a worker again if it ends unexpectedly, so that no subscriber hangs."""
     while True:
         try:
-            await worker()
+            return await worker()
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # such as Airflow's DeadlockImminentError
             log.exception("The polling engine met an unexpected error and goes on.")
-        else:
-            if not is_endless:
-                return
         await asyncio.sleep(_SECONDS_BEFORE_RESTART)

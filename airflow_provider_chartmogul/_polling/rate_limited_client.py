@@ -57,14 +57,13 @@ class RateLimitedClient:
     """
 
     def __init__(
-        self, hook: ChartMogulHook, rate_limit: RateLimit, run: Callable[..., Awaitable[Any]] | None = None
+        self, hook: ChartMogulHook, rate_limit: RateLimit, run: Callable[..., Awaitable[Any]] = run_in_thread
     ) -> None:
         self.hook = hook
         self.concurrency = hook.settings.max_concurrent_requests
-        self.requests_per_second = hook.settings.max_requests_per_second
         self.last_success = -math.inf
         self._rate_limit = rate_limit
-        self._run = run or run_in_thread
+        self._run = run
         self._slots = asyncio.Semaphore(self.concurrency)
         self._lanes = (asyncio.Lock(), asyncio.Lock())
         self._rate_lock = asyncio.Lock()
