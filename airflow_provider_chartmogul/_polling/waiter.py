@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_chartmogul._polling.subscriber import Subscriber
@@ -46,9 +45,7 @@ class Waiter(Subscriber):
         self._read = read
         self._last_value: dict[str, str] = {}
         self._failing: set[str | None] = set()
-        self._events: deque[WaitEvent] = deque()
-        self._has_events = asyncio.Event()
-        self._events_in_step = 0
+        self._events: asyncio.Queue[WaitEvent] = asyncio.Queue()
 
     async def next_event(self) -> WaitEvent:
         """
@@ -57,14 +54,9 @@ class Waiter(Subscriber):
         :return: of each opportunity the first poll, each change, and the first poll after an error; errors, but no
             transient one while another lasts
         """
-        self._events_in_step = (self._events_in_step + 1) % _EVENTS_PER_STEP
-        if self._events and not self._events_in_step:
+        if self._events.qsize() % _EVENTS_PER_STEP == 0:
             await asyncio.sleep(0)
-        await self._has_events.wait()
-        event = self._events.popleft()
-        if not self._events:
-            self._has_events.clear()
-        return event
+        return await self._events.get()
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         """Queue an event unless the opportunity is unchanged."""
@@ -87,6 +79,5 @@ class Waiter(Subscriber):
         return (ends_wait or not is_known) and self._put(WaitEvent(opportunity_uuid, error=error, ends_wait=ends_wait))
 
     def _put(self, event: WaitEvent) -> bool:
-        self._events.append(event)
-        self._has_events.set()
+        self._events.put_nowait(event)
         return True
