@@ -123,7 +123,7 @@ class _Account:
             self._scan.forget(uuid)
 
     def close(self) -> None:
-        for task in (*self._tasks, *self._scan.tasks):
+        for task in self._tasks:
             task.cancel()
         if not self._scan.positions.is_ordered:
             self._engine.in_sequence.add(self.key)

@@ -80,13 +80,11 @@ class ListScan:
         self._is_failure_logged = False
         self._reported: set[str] = set()
         self._round = 0  # the number of the current one
-        self._next_check: float = _ROUNDS_UNTIL_FIRST_CHECK  # the number of its round
-        self.tasks: list[asyncio.Task[None]] = []
 
     @property
     def workers(self) -> list[Callable[[], Awaitable[None]]]:
         """The coroutine functions to run."""
-        return [self._rounds, *[self._work] * self._client.concurrency]
+        return [self._rounds, self._check, *[self._work] * self._client.concurrency]
 
     @property
     def interval(self) -> float:
@@ -338,11 +336,12 @@ class ListScan:
             is_shared = is_complete and (self.positions.is_ordered or not self._has_new_subscription(begin))
             for subscription in tuple(self.subscriptions):
                 subscription.end_round(self.positions.owners.keys() if is_shared else None, self._single_polls)
-            if is_complete and self.positions.is_ordered and self._round >= self._next_check:
-                self._next_check = math.inf
-                self.tasks = [asyncio.create_task(self._check())]
             # A new subscription need not wait for the next round to have received everything.
             await self._until(functools.partial(self._has_new_subscription, begin), self._round_end - clock())
+
+    def _can_be_checked(self, last_round: int) -> bool:
+        is_remembered = self.positions.is_complete and self.positions.is_ordered
+        return self._round > last_round and is_remembered and bool(self.subscriptions)
 
     def _has_new_subscription(self, since: float) -> bool:
         return self._joined > since
@@ -381,13 +380,16 @@ class ListScan:
 
     async def _check(self) -> None:
         """Compare the segments with the list read page by page; read it like that from now on if they differ."""
-        seconds_until_read = 2 * self._client.hook.settings.closed_poll_rounds * self.interval
-        try:
-            missed = await find_missed(self._client, self.positions, seconds_until_read)
-        except ChartMogulError as error:
-            log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
-            self._next_check = self._round + _ROUNDS_UNTIL_FIRST_CHECK
-        else:
-            self._next_check = self._round + _ROUNDS_BETWEEN_CHECKS
-            if missed:
-                self._read_in_sequence(f"opportunity {missed} was missed")
+        rounds = _ROUNDS_UNTIL_FIRST_CHECK
+        while True:
+            await self._until(functools.partial(self._can_be_checked, self._round + rounds))
+            seconds_until_read = 2 * self._client.hook.settings.closed_poll_rounds * self.interval
+            rounds = _ROUNDS_UNTIL_FIRST_CHECK
+            try:
+                missed = await find_missed(self._client, self.positions, seconds_until_read)
+            except ChartMogulError as error:
+                log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
+            else:
+                rounds = _ROUNDS_BETWEEN_CHECKS
+                if missed:
+                    self._read_in_sequence(f"opportunity {missed} was missed")
