@@ -146,9 +146,10 @@ class ListPositions:
         )
 
     def restart(self) -> None:
-        """Forget all positions, so that the list is read one page after another."""
+        """Forget all positions and opportunities, so that the list is read one page after another."""
         for segment in self:
             segment.previous = None
+        self.owners = {}  # the former ones may be in use, as those that a round has found
         self.head.next = None
         self._cursors.clear()
         self.is_complete = False

@@ -327,7 +327,6 @@ class ListScan:
                 if self._queue.due(segment) <= self._round_end or segment in self._reading:
                     self._pending.add(segment)
             await self._until(lambda: not self._pending or not self.subscriptions)
-            await self._forget_dropped()
             is_complete = self.positions.is_complete and not any(segment.failures for segment in self.positions)
             if is_complete:
                 self._completed = clock()
@@ -352,16 +351,6 @@ class ListScan:
                 while not condition():
                     self._has_read.clear()
                     await self._has_read.wait()
-
-    async def _forget_dropped(self) -> None:
-        """Forget opportunities of a list read in sequence that this round did not show."""
-        if self.positions.is_ordered:
-            return
-        yielder = LoopYielder()
-        for uuid, owner in tuple(self.positions.owners.items()):
-            if not owner.is_known:
-                del self.positions.owners[uuid]
-            await yielder.step(has_woken=False)
 
     def _on_complete_round(self, seconds: float, interval: float, *, is_first: bool) -> None:
         metrics.timing("round_seconds", seconds, **self._client.tags)
