@@ -111,10 +111,10 @@ class _Account:
             self.single_polls.add(subscription, uuid, due + grace_period(subscription.interval) * is_on_page)
 
     def remove(self, subscription: Subscription) -> None:
-        if subscription.opportunity_uuids is None:
+        uuids = subscription.opportunity_uuids
+        if uuids is None:
             self._scan.remove(subscription)
-            self.single_polls.stop_searching(subscription)
-        for uuid in subscription.opportunity_uuids or ():
+        for uuid in tuple(self.single_polls.targets) if uuids is None else uuids:
             self.discard(subscription, uuid)
 
     def discard(self, subscription: Subscription, uuid: str) -> None:

@@ -8,6 +8,7 @@ import functools
 import itertools
 import logging
 import math
+import random
 import time
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -22,6 +23,7 @@ from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Set as AbstractSet
 
     from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
     from airflow_provider_chartmogul._polling.subscription import Subscription
@@ -40,19 +42,22 @@ class Target:
     """
     An opportunity to poll.
 
-    :param subscriptions: those that poll it
-    :param searchers: those that know it and whose list lacks it
+    :param subscriptions: those that poll it; those of the whole list, only until they know why the list lacks it
     """
 
     uuid: str
     interval: float = math.inf
     subscriptions: dict[Subscription, None] = field(default_factory=dict)
-    searchers: dict[Subscription, None] = field(default_factory=dict)
     received: float = -math.inf  # when the newest response arrived
-    searched: float = -math.inf  # when the newest response for searchers arrived
+    searched: float = -math.inf  # when the newest response for subscriptions of the whole list arrived
     failures: int = 0  # in a row
     rejected: Exception | None = None  # the permanent error of the last poll
     rejected_at: float = -math.inf  # when a poll first met it
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a subscription of the whole list polls it."""
+        return any(subscription.opportunity_uuids is None for subscription in self.subscriptions)
 
 
 class LoopYielder:
@@ -116,28 +121,29 @@ class SinglePolls:
 
     def remove(self, subscription: Subscription, uuid: str) -> None:
         """Stop polling an opportunity for a subscription."""
-        if target := self.targets.get(uuid):
-            target.subscriptions.pop(subscription, None)
-            if not target.subscriptions and not target.searchers:
+        target = self.targets.get(uuid)
+        if target and subscription in target.subscriptions:
+            del target.subscriptions[subscription]
+            if not target.subscriptions:
                 self._discard(target)
 
-    def search(self, subscription: Subscription, uuids: Collection[str]) -> None:
-        """Poll opportunities that the list lacks, until they are found or their deletion is confirmed."""
-        for target in [target for target in self.targets.values() if not target.subscriptions and not target.searchers]:
-            self._discard(target)
-        free = _MOST_SEARCHED - sum(bool(target.searchers) for target in self.targets.values())
-        for uuid in itertools.islice(uuids, max(0, free)):
-            target = self.targets.setdefault(uuid, Target(uuid))
-            target.interval = min(target.interval, subscription.interval)
-            if not target.searchers:
-                self._put(target, asyncio.get_running_loop().time())
-            target.searchers[subscription] = None
+    def search(self, subscription: Subscription, uuids: Collection[str], listed: AbstractSet[str]) -> None:
+        """
+        Poll opportunities that the list lacks, until they are found or their deletion is confirmed.
 
-    def stop_searching(self, subscription: Subscription) -> None:
-        """Forget a subscription that ends."""
+        :param uuids: those that the subscription knows
+        :param listed: those that are in the list by now
+        """
         for target in tuple(self.targets.values()):
-            if target.searchers.pop(subscription, self) is None and not target.subscriptions and not target.searchers:
+            if not target.subscriptions:
                 self._discard(target)
+        searched = {target.uuid for target in self.targets.values() if target.is_searched}
+        # In portions that all watchers share, and at random, since some may be hidden from the list for good.
+        new = set(random.sample(tuple(uuids), min(len(uuids), _MOST_SEARCHED))) - searched
+        for uuid in searched - listed:
+            self.targets[uuid].subscriptions[subscription] = None
+        for uuid in itertools.islice(new - listed, max(0, _MOST_SEARCHED - len(searched))):
+            self.add(subscription, uuid, asyncio.get_running_loop().time())
 
     async def on_listed(self, opportunity: dict[str, Any], sent: float, period: float, yielder: LoopYielder) -> None:
         """
@@ -149,7 +155,7 @@ class SinglePolls:
         target = self.targets.get(opportunity["uuid"])
         if target is None or sent < target.received:
             return
-        target.searchers.clear()
+        self._end_search(target)
         if not target.subscriptions:
             self._discard(target)
             return
@@ -173,8 +179,7 @@ class SinglePolls:
                 await self._poll(target, due)
             finally:
                 # Also after an unexpected error.
-                is_wanted = target.subscriptions or target.searchers
-                if is_wanted and target not in self._due and target not in self._failing:
+                if target.subscriptions and target not in self._due and target not in self._failing:
                     self._put(target, clock() + target.interval)
 
     async def _confirm_outages(self) -> None:
@@ -227,7 +232,7 @@ class SinglePolls:
             await self.fail_all(error)
         elif is_confirmed:
             await self._on_failed(target, error, yielder)
-            self._end_search(target, now)
+            self._on_search_answered(target, now)
         if isinstance(error, KEY_ERRORS):
             await self._on_key_error()
 
@@ -236,34 +241,38 @@ class SinglePolls:
         if self._client.last_success >= self._key_rejected_at:
             self._key_rejected_at = now
             # Another opportunity shows whether it is the key or this opportunity.
-            others = (each for each in self.targets.values() if each is not target and not each.rejected)
-            if other := next(others, None):
+            polled = (each for each in self.targets.values() if each.subscriptions and each is not target)
+            if other := next((each for each in polled if not each.rejected), None):
                 self._put(other, now)
         return now - self._key_rejected_at >= confirmed_after
 
     async def _on_polled(self, target: Target, opportunity: dict[str, Any], due: float, yielder: LoopYielder) -> None:
         target.received = asyncio.get_running_loop().time()
         target.failures, target.rejected = 0, None
-        subscriptions = (*target.subscriptions, *target.searchers)
-        self._end_search(target, target.received)
-        if target.subscriptions:
-            self._put(target, due)
+        self._put(target, due)
+        subscriptions = tuple(target.subscriptions)
+        self._on_search_answered(target, target.received)
         for subscription in subscriptions:
             await yielder.step(has_woken=subscription.notify(opportunity))
 
     async def _on_failed(self, target: Target, error: Exception, yielder: LoopYielder) -> None:
-        for subscription in (*target.subscriptions, *target.searchers):
+        for subscription in tuple(target.subscriptions):
             await yielder.step(has_woken=subscription.notify_error(error, target.uuid))
 
-    def _end_search(self, target: Target, now: float) -> None:
-        if target.searchers:
+    def _on_search_answered(self, target: Target, now: float) -> None:
+        if target.is_searched:
             target.searched = now
-            target.searchers.clear()
+            self._end_search(target)
             if not target.subscriptions:  # stays known until the next search, as newer than pages in flight
                 self._due.discard(target)
                 self._failing.discard(target)
 
+    def _end_search(self, target: Target) -> None:
+        target.subscriptions = {each: None for each in target.subscriptions if each.opportunity_uuids is not None}
+
     def _put(self, target: Target, due: float) -> None:
+        if not target.subscriptions:  # the last one left while a request was in flight
+            return
         queue, other = (self._failing, self._due) if target.failures else (self._due, self._failing)
         other.discard(target)
         queue.put(target, due)

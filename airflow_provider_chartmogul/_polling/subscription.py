@@ -82,7 +82,7 @@ class Subscription:
                 self._report(defect)
             else:
                 if missing and listed is not None:
-                    single_polls.search(self, [uuid for uuid in missing if uuid not in listed])
+                    single_polls.search(self, missing, listed)
 
         if self._round_end is None or self._round_end.done():
             self._round_end = asyncio.create_task(end_round())

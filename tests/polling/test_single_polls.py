@@ -180,3 +180,27 @@ async def test_a_long_series_of_callbacks_lets_other_tasks_run(
     await asyncio.sleep(0)
     task.cancel()
     assert runs_of_another_task == runs
+
+
+@virtual
+async def test_a_wait_that_ends_during_its_request_is_polled_no_more_whatever_the_response() -> None:
+    account = account_of(10)
+    account.get_seconds = 5.0
+    with polled(account, Recorder([uuid_of(1)]), 10):
+        with polled(account, Recorder([uuid_of(99)]), 10):
+            await asyncio.sleep(3)
+        await asyncio.sleep(300)
+    assert account.polled.count(uuid_of(99)) == 1
+
+
+@virtual
+async def test_opportunities_that_the_list_hides_for_good_keep_no_deletion_from_being_confirmed() -> None:
+    account, watchers = account_of(1_000), [Recorder(), Recorder()]
+    hidden, deleted = ({uuid_of(number) for number in numbers} for numbers in (range(100, 500), range(600, 650)))
+    with polled(account, watchers[0], 10), polled(account, watchers[1], 10):
+        await asyncio.sleep(30)
+        account.unlisted = hidden
+        for uuid in deleted:
+            del account.categories[uuid]
+        await asyncio.sleep(900)
+    assert set(watchers[0].endings()) == set(watchers[1].endings()) == deleted
