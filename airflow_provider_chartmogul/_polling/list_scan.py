@@ -15,6 +15,7 @@ from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.list_check import find_missed
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
+from airflow_provider_chartmogul._polling.page_schedule import WAITS_FOR_A_PAGE, seconds_between_reads
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul._polling.single_polls import LoopYielder
 from airflow_provider_chartmogul.exceptions import (
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FEW_OPEN = 2  # opportunities of a segment, up to which it is read less often
-_INTERVALS_FOR_FEW_OPEN = 1.5
 _FEW_WAITS = 5  # are polled individually, however short the list may be
-_WAITS_FOR_A_PAGE = 2  # whose individual polls take as many requests, or more
 _LATE_ROUND = 1.25  # intervals
 _ROUNDS_BETWEEN_CHECKS = 100
 _ROUNDS_UNTIL_FIRST_CHECK = 10
@@ -132,7 +130,7 @@ class ListScan:
                 self._unread.clear()
             return False
         segment.waits += 1
-        if segment.waits < _WAITS_FOR_A_PAGE or segment.failures or not self.positions.is_ordered:
+        if segment.waits < WAITS_FOR_A_PAGE or segment.failures or not self.positions.is_ordered:
             return False
         self._put(segment, min(due, self._queue.due(segment)))
         return True
@@ -233,7 +231,10 @@ class ListScan:
             self.positions.drop(following)
         before = segment.period
         waits = [targets[entry["uuid"]].interval for entry in entries if entry["uuid"] in targets]
-        segment.waits, segment.period = len(waits), self._period(segment, waits)
+        segment.waits, segment.period = len(waits), math.inf
+        if self.positions.is_ordered:  # otherwise, each round reads it after the page before it
+            rounds = self._client.hook.settings.closed_poll_rounds
+            segment.period = seconds_between_reads(segment, waits, self.interval, rounds, now)
         if segment.period == math.inf:
             return
         if segment.period > before or (before == math.inf and segment.period > self.interval):
@@ -244,22 +245,6 @@ class ListScan:
         else:
             # Counted from the due time, unless the next one is over, too: missed reads are not made up for.
             self._put(segment, max(due + segment.period, now))
-
-    def _period(self, segment: Segment, waits: list[float]) -> float:
-        period = interval = self.interval
-        rounds = self._client.hook.settings.closed_poll_rounds
-        if not self.positions.is_ordered:
-            return math.inf  # each round reads it after the page before it
-        is_quiet = asyncio.get_running_loop().time() - segment.changed > rounds * interval
-        if rounds > 1 and is_quiet and segment.cursor is not None:
-            if not segment.open_opportunities:
-                period = rounds * interval
-            elif segment.open_opportunities <= _FEW_OPEN:
-                period = _INTERVALS_FOR_FEW_OPEN * interval
-        if len(waits) >= _WAITS_FOR_A_PAGE:
-            return min(period, *waits)
-        # A single wait is worth a page only if the page replaces its individual poll.
-        return interval if waits and waits[0] >= interval else period
 
     def _on_failed(self, segment: Segment, error: ChartMogulError) -> None:
         now = asyncio.get_running_loop().time()
