@@ -114,7 +114,8 @@ class _Account:
         uuids = subscription.opportunity_uuids
         if uuids is None:
             self._scan.remove(subscription)
-        for uuid in tuple(self.single_polls.targets) if uuids is None else uuids:
+            uuids = self.single_polls.searched_by(subscription)
+        for uuid in uuids:
             self.discard(subscription, uuid)
 
     def discard(self, subscription: Subscription, uuid: str) -> None:
@@ -331,12 +332,13 @@ class Engine:
     def _detach(self, source: _Source) -> None:
         account, source.account = source.account, None
         if account:
-            for subscription in source.subscriptions:
-                account.remove(subscription)
             account.sources.discard(source)
             if not account.sources:
                 del self._accounts[account.key]
                 account.close()
+                return
+            for subscription in source.subscriptions:
+                account.remove(subscription)
 
 
 def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

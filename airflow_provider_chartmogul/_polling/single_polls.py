@@ -145,6 +145,10 @@ class SinglePolls:
         for uuid in itertools.islice(new - listed, max(0, _MOST_SEARCHED - len(searched))):
             self.add(subscription, uuid, asyncio.get_running_loop().time())
 
+    def searched_by(self, subscription: Subscription) -> set[str]:
+        """Return the opportunities that are polled for a subscription of the whole list."""
+        return {target.uuid for target in self.targets.values() if subscription in target.subscriptions}
+
     async def on_listed(self, opportunity: dict[str, Any], sent: float, period: float, yielder: LoopYielder) -> None:
         """
         Notify the subscribers of an opportunity that is on a page of the list.
