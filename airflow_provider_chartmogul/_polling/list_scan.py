@@ -249,7 +249,7 @@ class ListScan:
     def _on_failed(self, segment: Segment, error: ChartMogulError) -> None:
         now = asyncio.get_running_loop().time()
         segment.failures += 1
-        self._put(segment, now + backoff_delay(min(segment.failures - 1, 10), error.retry_after))
+        self._put(segment, now + backoff_delay(segment.failures - 1, error.retry_after))
         if segment.failures <= self._client.hook.settings.max_retries and error.transient:
             return
         if self._failing_since is None:
@@ -276,7 +276,7 @@ class ListScan:
         previous = self.positions.drop(segment)
         self._pending.add(previous)
         pause = backoff_delay(previous.refusals, None) if previous.refusals else 0
-        previous.refusals = min(previous.refusals + 1, 10)
+        previous.refusals += 1
         self._put(previous, asyncio.get_running_loop().time() + pause)
 
     def _read_in_sequence(self, reason: str) -> None:

@@ -206,7 +206,7 @@ class SinglePolls:
             if error.transient:
                 target.failures += 1
                 # Not after an interval of an hour, and no more often than the others.
-                pause = backoff_delay(min(target.failures - 1, 10), error.retry_after)
+                pause = backoff_delay(target.failures - 1, error.retry_after)
                 self._put(target, clock() + min(target.interval, LONGEST_BACKOFF, pause))
                 if target.failures > self._client.hook.settings.max_retries:
                     await self._on_failed(target, error, yielder)

@@ -8,6 +8,7 @@ from airflow_provider_chartmogul.exceptions import ChartMogulError, ChartMogulUn
 
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504, 520, 524})
 _FIRST_BACKOFF = 0.5  # seconds
+_MOST_DOUBLINGS = 10  # a float holds no more than 1,023
 LONGEST_BACKOFF = 60.0  # seconds
 
 
@@ -37,4 +38,4 @@ def backoff_delay(retry: int, retry_after: float | None) -> float:
     """
     if retry_after is not None:
         return retry_after + min(retry_after, 1) * random.random()
-    return min(_FIRST_BACKOFF * 2.0**retry, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)
+    return min(_FIRST_BACKOFF * 2.0 ** min(retry, _MOST_DOUBLINGS), LONGEST_BACKOFF) * random.uniform(0.5, 1.0)

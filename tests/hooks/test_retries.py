@@ -13,6 +13,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
+from airflow_provider_chartmogul.hooks._retries import backoff_delay
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Fault
 from tests.conftest import MAX_RETRIES
@@ -162,6 +163,10 @@ def test_waits_double_from_half_a_second_to_a_minute_and_are_spread(
     assert len(waits) == len(longest)
     assert all(most / 2 <= wait <= most for wait, most in zip(waits, longest, strict=True))
     assert len(set(waits[-3:])) == 3
+
+
+def test_the_backoff_of_the_engine_which_retries_without_end_stays_at_a_minute() -> None:
+    assert all(30 <= backoff_delay(retry, None) <= 60 for retry in (7, 100, 10_000))
 
 
 def test_retry_after_is_waited_for(sandbox: Sandbox) -> None:
