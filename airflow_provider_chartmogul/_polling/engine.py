@@ -20,10 +20,10 @@ from asgiref.sync import sync_to_async
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.daemon_threads import daemon_threads, run_in_thread
 from airflow_provider_chartmogul._polling.list_scan import ListScan
+from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
 from airflow_provider_chartmogul._polling.single_polls import (
     SECONDS_UNTIL_CONFIRMED,
-    LoopYielder,
     SinglePolls,
     grace_period,
 )

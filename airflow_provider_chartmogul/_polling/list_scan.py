@@ -14,10 +14,10 @@ from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.list_check import find_missed
 from airflow_provider_chartmogul._polling.list_positions import ListPositions, PositionError, Segment
+from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.page_schedule import WAITS_FOR_A_PAGE, seconds_between_reads
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
-from airflow_provider_chartmogul._polling.single_polls import LoopYielder
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,

@@ -9,13 +9,13 @@ import itertools
 import logging
 import math
 import random
-import time
 from dataclasses import dataclass, field
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
+from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import ChartMogulError
@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_CONFIRMED = 10.0  # by a second poll, or after an interval if that is shorter
 _MOST_SEARCHED = 200  # opportunities that the list lacks are retrieved in portions
-_LONGEST_STEP = 0.005  # seconds of CPU time until control returns to the event loop
-_WAKE_UPS_IN_A_STEP = 50
 
 
 @dataclass(eq=False, slots=True)
@@ -58,26 +56,6 @@ class Target:
     def is_searched(self) -> bool:
         """Whether a subscription of the whole list polls it."""
         return any(subscription.opportunity_uuids is None for subscription in self.subscriptions)
-
-
-class LoopYielder:
-    """
-    Let the event loop's other tasks run between the callbacks of a long series.
-
-    :param clock: measures the time that the callbacks take
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._begin = clock()
-        self._wake_ups = 0
-
-    async def step(self, *, has_woken: bool) -> None:
-        """Pause if enough was done."""
-        self._wake_ups += has_woken
-        if self._wake_ups == _WAKE_UPS_IN_A_STEP or self._clock() - self._begin > _LONGEST_STEP:
-            await asyncio.sleep(0)
-            self._begin, self._wake_ups = self._clock(), 0
 
 
 class SinglePolls:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_chartmogul._polling import single_polls
 from tests.hooks.stand_ins import error_of
 from tests.polling.recorder import HANG, Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
@@ -157,29 +156,6 @@ async def test_an_opportunity_that_a_subscriber_discards_is_polled_no_more() -> 
         await asyncio.sleep(100)
         assert account.polled.count(uuid_of(1)) == polls
         assert account.polled.count(uuid_of(2)) > 10
-
-
-@pytest.mark.parametrize(("milliseconds", "has_woken", "runs"), [(2, False, 334), (0, True, 21), (0, False, 1)])
-async def test_a_long_series_of_callbacks_lets_other_tasks_run(
-    *, milliseconds: int, has_woken: bool, runs: int
-) -> None:
-    now = 0.0
-    runs_of_another_task = 0
-
-    async def another_task() -> None:
-        nonlocal runs_of_another_task
-        while True:
-            runs_of_another_task += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(another_task())
-    yielder = single_polls.LoopYielder(clock=lambda: now)
-    for _ in range(1_000):
-        now += milliseconds / 1000
-        await yielder.step(has_woken=has_woken)
-    await asyncio.sleep(0)
-    task.cancel()
-    assert runs_of_another_task == runs
 
 
 @virtual
