@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 _SHORTEST_INTERVAL = 0.1  # seconds
 _LONGEST_GATHERING = 1.0  # seconds
 _LONGEST_PAUSE = 60.0  # between two tries to load a connection
+_SECONDS_UNTIL_LOAD_IS_SLOW = 60.0
 _SECONDS_BETWEEN_RELOADS = 1.0
 _SECONDS_BETWEEN_RELOADS_IN_AN_OUTAGE = 10.0
 _SECONDS_BETWEEN_CHECKS = 1.0
@@ -287,6 +288,10 @@ class Engine:
                 return
 
     async def _load(self, conn_id: str) -> ChartMogulHook:
+        # A call in a thread cannot be cancelled, so one that hangs is reported instead of repeated.
+        message = "Connection %s: Airflow has not loaded it after %.0f s; check the secrets backend."
+        loop = asyncio.get_running_loop()
+        slow = loop.call_later(_SECONDS_UNTIL_LOAD_IS_SLOW, log.warning, message, conn_id, _SECONDS_UNTIL_LOAD_IS_SLOW)
         try:
             hook = await self._open_hook(conn_id)
         except ChartMogulError:
@@ -299,6 +304,8 @@ class Engine:
         except Exception as error:
             message = f"Airflow could not load the connection {conn_id!r}: {error}"
             raise ChartMogulUnreachableError(message) from error
+        finally:
+            slow.cancel()
         self.found.add(conn_id)
         return hook
 
