@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from benchmarks.__main__ import BEGIN, END, REPOSITORY, short_table
-from benchmarks.harness.account import Account
+from benchmarks.harness.account import Account, _Data
 from benchmarks.harness.report import Report, Row, table
 from benchmarks.harness.rounds import interleaved, ratio
 from scripts.readme_block import write_block
@@ -64,12 +64,13 @@ def test_the_account_is_read_by_its_cursors_to_the_end(opportunities: int, sizes
 
 
 def test_the_account_refuses_the_41st_request_of_a_second() -> None:
-    with Account(1) as account, requests.Session() as session:
-        url = f"{account.url}/v1/opportunities"
-        statuses = [session.get(url, timeout=30).status_code for _ in range(41)]
-        usage = account.usage()
+    now = 0.0
+    data = _Data(1, None, limited=True, clock=lambda: now)
+    statuses = [data.respond("/v1/opportunities")[0] for _ in range(41)]
     assert statuses == [200] * 40 + [429]
-    assert (usage.refused, usage.most_in_a_second) == (1, 40)
+    now = 1.0
+    assert data.respond("/v1/opportunities")[0] == 200
+    assert data.usage().most_in_a_second == 40
 
 
 def test_the_short_table_has_the_rows_of_each_report() -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from airflow_provider_chartmogul.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from multiprocessing.connection import Connection
 
 API_KEY = "benchmark-key"
@@ -108,7 +108,15 @@ class Account:
 class _Data:
     """The opportunities as JSON, and the requests so far; used by the server's loop and by the pipe's thread."""
 
-    def __init__(self, count: int, open_numbers: Collection[int] | None, *, limited: bool) -> None:
+    def __init__(
+        self,
+        count: int,
+        open_numbers: Collection[int] | None,
+        *,
+        limited: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self.fields: dict[str, dict[str, Any]] = {}
         self.json: dict[str, bytes] = {}
         self.keys: list[tuple[int, str]] = []  # ascending by negated creation time
@@ -125,7 +133,7 @@ class _Data:
         self.starts: deque[float] = deque()
         self.statuses: Counter[int] = Counter()
         self.most_in_a_second = 0
-        self.counted_since = time.monotonic()
+        self.counted_since = clock()
 
     def win(self, uuid: str) -> float:
         fields = {**self.fields[uuid], "forecast_category": "won", "updated_at": "2024-04-01T00:00:00.000Z"}
@@ -134,14 +142,14 @@ class _Data:
         return time.monotonic()
 
     def usage(self) -> Usage:
-        now = time.monotonic()
+        now = self._clock()
         usage = Usage(self.statuses, self.most_in_a_second, now - self.counted_since)
         self.statuses, self.most_in_a_second, self.counted_since = Counter(), 0, now
         return usage
 
     def respond(self, target: str) -> tuple[int, bytes, bool]:
         """Return status and body, and whether it is a page of the list."""
-        now = time.monotonic()
+        now = self._clock()
         while self.starts and self.starts[0] <= now - 1:
             self.starts.popleft()
         if self.limited and len(self.starts) >= REQUESTS_PER_SECOND:
