@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import itertools
 import logging
 import math
 import random
@@ -115,12 +114,14 @@ class SinglePolls:
         for target in tuple(self.targets.values()):
             if not target.subscriptions:
                 self._discard(target)
-        searched = {target.uuid for target in self.targets.values() if target.is_searched}
+        searched = [target for target in self.targets.values() if target.is_searched and target.uuid not in listed]
+        for target in searched:
+            target.subscriptions[subscription] = None
         # In portions that all watchers share, and at random, since some may be hidden from the list for good.
-        new = set(random.sample(tuple(uuids), min(len(uuids), _MOST_SEARCHED))) - searched
-        for uuid in searched - listed:
-            self.targets[uuid].subscriptions[subscription] = None
-        for uuid in itertools.islice(new - listed, max(0, _MOST_SEARCHED - len(searched))):
+        sample = random.sample(tuple(uuids), min(len(uuids), _MOST_SEARCHED))
+        known = {target.uuid for target in searched}
+        new = [uuid for uuid in sample if uuid not in listed and uuid not in known]
+        for uuid in new[: max(0, _MOST_SEARCHED - len(searched))]:
             self.add(subscription, uuid, asyncio.get_running_loop().time())
 
     def searched_by(self, subscription: Subscription) -> set[str]:
