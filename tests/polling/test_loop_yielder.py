@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from airflow_provider_chartmogul._polling import loop_yielder
 from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
+from tests.polling.recorder import Recorder, account_of, polled
+from tests.support.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 
 @pytest.mark.parametrize(("milliseconds", "has_woken", "runs"), [(2, False, 334), (0, True, 21), (0, False, 1)])
@@ -30,3 +36,29 @@ async def test_a_long_series_of_callbacks_lets_other_tasks_run(
     await asyncio.sleep(0)
     task.cancel()
     assert runs_of_another_task == runs
+
+
+def test_a_page_for_ten_watchers_and_many_waits_is_delivered_over_many_iterations_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: Counter[int] = Counter()
+
+    class Counting(Recorder):
+        def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            calls[loop.iterations] += 1
+            return super().on_opportunity(opportunity)
+
+    async def test() -> None:
+        account = account_of(1_000, max_concurrent_requests=1)
+        with ExitStack() as stack:
+            for uuids in [*[None] * 10, *[list(account.categories)] * 10]:
+                stack.enter_context(polled(account, Counting(uuids), 10))
+            await asyncio.sleep(25)
+
+    monkeypatch.setattr(loop_yielder, "_LONGEST_STEP", -1.0)  # any callback takes longer
+    run_in_virtual_time(test())
+    assert calls.total() >= 2 * 20 * 1_000
+    # One from the page, and one from each of the two workers that poll individually.
+    assert max(calls.values()) <= 3

@@ -10,15 +10,17 @@ if TYPE_CHECKING:
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer instead of waiting for it."""
+    """An event loop whose clock jumps to the next timer instead of waiting for it, and which counts its iterations."""
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self.iterations = 0
         select = self._selector.select  # type: ignore[attr-defined]  # the selector of every SelectorEventLoop
 
         def jump(timeout: float | None) -> Any:
             self._now += timeout or 0
+            self.iterations += 1
             return select(0)
 
         self._selector.select = jump  # type: ignore[attr-defined]  # likewise
