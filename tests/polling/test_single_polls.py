@@ -172,7 +172,7 @@ async def test_a_wait_that_ends_during_its_request_is_polled_no_more_whatever_th
 @virtual
 async def test_opportunities_that_the_list_hides_for_good_keep_no_deletion_from_being_confirmed() -> None:
     account, watchers = account_of(1_000), [Recorder(), Recorder()]
-    hidden, deleted = ({uuid_of(number) for number in numbers} for numbers in (range(100, 500), range(600, 650)))
+    hidden, deleted = ({uuid_of(number) for number in numbers} for numbers in (range(500, 900), range(100, 150)))
     with polled(account, watchers[0], 10), polled(account, watchers[1], 10):
         await asyncio.sleep(30)
         account.unlisted = hidden
