@@ -144,6 +144,8 @@ def display_value(field: str, value: Any) -> str:
 
 
 def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
     # Unlike in JSON, True == 1 in Python.
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 

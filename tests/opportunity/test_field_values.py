@@ -199,6 +199,9 @@ def test_no_value_at_all_is_refused(values: Any) -> None:
     [
         ("amount_in_cents", 5000, 5000, True),
         ("amount_in_cents", "5000", 5000, True),
+        ("custom", {"a": 1, "b": 1.0}, {"b": 1, "a": 1}, True),
+        ("custom", {"a": 1}, {"a": True}, False),
+        ("custom", {"a": 1}, {"a": 1, "b": None}, False),
         ("amount_in_cents", 5001, 5000, False),
         ("amount_in_cents", {"no": "number"}, 5000, False),
         ("amount_in_cents", None, 0, False),
