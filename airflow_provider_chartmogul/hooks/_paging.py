@@ -18,7 +18,7 @@ PAGE_SIZE = 200  # the API's default and maximum
 _UNPAGED = re.compile(r"data_sources|metrics/.+")  # they return the whole list and take no per_page
 _NESTING = 3  # levels of objects that are searched for paging fields
 # Names of paging fields, in lower case and without delimiters.
-_NEXT = re.compile(r"(has)?(next|more)(pages?|url|link|token|pagetoken|items|results)?")
+_NEXT = re.compile(r"(has)?(next|more)(pages?)?(url|link|token|offset|items|results)?")
 _PAGE_COUNT = re.compile(r"totalpages|pages|pagecount|lastpage")
 _ENTRY_COUNT = re.compile(r"(total)?count|total(entries|records|results|items|rows|elements)?")
 # Elsewhere, as in the summary of metrics, these can be counts of anything.

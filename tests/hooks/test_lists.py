@@ -205,6 +205,8 @@ def test_paging_facts_are_followed_wherever_they_stand(paging: list[dict[str, An
         ({"meta": {"page": {"totalPages": 2, "number": 0}}}, "this is page 1 of 2"),
         ({"meta": {"nextPageToken": "abc"}}, "another page follows"),
         ({"more": True}, "another page follows"),
+        ({"next_page_url": "/v1/invoices?page=2", "last_page_url": "/v1/invoices?page=2"}, "another page follows"),
+        ({"next_offset": 200}, "another page follows"),
         ({"total_pages": "many"}, "total_pages is not a whole number"),
         ({"total_pages": []}, "total_pages is not a whole number"),
         ({"has_next": True}, "another page follows, and no cursor leads to it"),
