@@ -22,6 +22,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulNotFoundError,
 )
+from airflow_provider_chartmogul.hooks._paging import PAGE_SIZE
 from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, retry_after_exceeds_cap
 from airflow_provider_chartmogul.opportunity._requests import create_body, matches_request, may_match_request
 from airflow_provider_chartmogul.opportunity._values import parse_iso8601, read_mapping
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 _CLOCK_SKEW = 60  # seconds between Airflow's clock and ChartMogul's, at most
 _LONGEST_TRY = 15 * 60  # seconds in which a try creates, clock skew included
 _SHORTEST_LAG = 10.0  # seconds; a list may lack an opportunity for that long
-_PAGE = 200  # the API's maximum
 _FAR_FUTURE = 1e12  # seconds since 1970
 _NOTE = "created_opportunity"
 _RETENTION = datetime.timedelta(days=365)  # in which a task may be cleared; Airflow's default is 30 days
@@ -162,7 +162,7 @@ class Creation:
         marked, listed = self._list(body)
         if marked is not None:
             return marked
-        known = [opportunity.get("uuid") for opportunity in islice(listed, _PAGE)]
+        known = [opportunity.get("uuid") for opportunity in islice(listed, PAGE_SIZE)]
         self._note(body=body, known=known, trusted_until=time.time() + _LONGEST_TRY)
         attempt, max_retries = _Attempt(body, known), self.hook.max_retries
         for retry in count():
@@ -203,7 +203,7 @@ class Creation:
         if marked is not None:
             return marked
         if self.key is not None and self.key.is_in(attempt.body):
-            newest_of_account = islice(self.hook.list_opportunities(), _PAGE)
+            newest_of_account = islice(self.hook.list_opportunities(), PAGE_SIZE)
             if self.key.is_stored(chain(listed, newest_of_account)):
                 return None
         new = list(takewhile(attempt.may_be, listed))

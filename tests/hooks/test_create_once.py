@@ -15,7 +15,7 @@ from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.sandbox import Fault
 from tests.hooks.creations import KEY, LOST, Sleep, ago, assert_named, create, lose_and, posts, with_key
 from tests.support.creations import LOST_RESPONSES, created_in
-from tests.support.opportunities import NEW
+from tests.support.opportunities import CUSTOMER, NEW
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.hooks._create_once import IdempotencyKey
@@ -31,6 +31,7 @@ def test_a_clean_creation_sends_two_requests(key: IdempotencyKey | None, sandbox
     result = create(key=key, sleep=sleep)
     assert created_in(sandbox) == [result]
     assert [request.method for request in sandbox.requests] == ["GET", "POST"]
+    assert sandbox.requests[0].query["customer_uuid"] == CUSTOMER
     assert sleep.seconds == []
 
 
@@ -233,6 +234,58 @@ def test_a_creation_time_that_cannot_be_read_does_not_matter(sandbox: Sandbox) -
     sandbox.inject_fault(LOST)
     assert create()["uuid"] != first["uuid"]
     assert len(created_in(sandbox)) == 2
+
+
+def test_no_page_behind_the_known_ones_is_read(sandbox: Sandbox) -> None:
+    for hours in range(250):
+        sandbox.add_opportunity(**NEW, created_at=ago(hours=hours + 1))
+    sandbox.inject_fault(LOST)
+    create()
+    # Before the first request, twice after it, and once for a duplicate after the second.
+    assert [request.method for request in sandbox.requests] == ["GET", "POST", "GET", "GET", "POST", "GET"]
+
+
+def test_a_lost_one_whose_creation_time_cannot_be_read_is_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rewrite() -> None:
+        (created,) = created_in(sandbox)
+        sandbox.set_opportunity(created["uuid"], created_at="soon", updated_at="soon")
+
+    lose_and(rewrite, sandbox, monkeypatch, acted=True)
+    with pytest.raises(ChartMogulAmbiguousCreateError) as raised:
+        create()
+    assert_named(raised.value, created_in(sandbox))
+
+
+def test_a_lost_one_whose_customer_is_written_in_capitals_is_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rewrite() -> None:
+        (created,) = created_in(sandbox)
+        sandbox.set_opportunity(created["uuid"], customer_uuid=CUSTOMER.upper())
+
+    # The sandbox, unlike ChartMogul perhaps, compares the filter with what is stored.
+    original = ChartMogulHook.list_opportunities
+    monkeypatch.setattr(ChartMogulHook, "list_opportunities", lambda hook, **_: original(hook))
+    lose_and(rewrite, sandbox, monkeypatch, acted=True)
+    with pytest.raises(ChartMogulAmbiguousCreateError):
+        create()
+    assert posts(sandbox) == 1
+
+
+def test_an_old_one_is_not_taken_although_many_newer_ones_are_deleted_meanwhile(sandbox: Sandbox) -> None:
+    old = [sandbox.add_opportunity(**NEW, created_at=ago(hours=hours))["uuid"] for hours in range(12, 0, -1)]
+
+    def delete_the_newer_ones() -> None:
+        hook = ChartMogulHook()
+        for uuid in old[1:]:
+            hook.delete_opportunity(uuid)
+
+    sandbox.inject_fault(LOST)
+    result = create(sleep=Sleep(delete_the_newer_ones))
+    assert result["uuid"] not in old
+    assert [one["uuid"] for one in created_in(sandbox)] == [result["uuid"], old[0]]
 
 
 def test_only_the_customers_own_are_compared(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
     ChartMogulError,
     ChartMogulInvalidRequestError,
+    ChartMogulPermissionError,
     ChartMogulRateLimitError,
     ChartMogulUnreachableError,
 )
@@ -19,7 +20,7 @@ from airflow_provider_chartmogul.sandbox import Fault
 from tests.airflow.stand_ins import tries
 from tests.hooks.creations import KEY, LOST, LOST_AFTER_ACTING, Sleep, Store, ago, assert_named, create, posts
 from tests.support.creations import WorkerKilledError, after_creating, created_in, kill
-from tests.support.opportunities import NEW
+from tests.support.opportunities import CUSTOMER, NEW
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -30,6 +31,13 @@ pytestmark = pytest.mark.usefixtures("impatient_sandbox")
 
 
 # With a record of the earlier try
+
+
+def test_the_name_of_the_note_is_that_of_earlier_versions(sandbox: Sandbox) -> None:
+    store = Store()
+    result = create(store=store)
+    assert store == {"created_opportunity": {"uuid": result["uuid"]}}
+    assert created_in(sandbox) == [result]
 
 
 def test_a_note_precedes_the_first_request(sandbox: Sandbox) -> None:
@@ -145,6 +153,22 @@ def test_a_created_one_that_was_deleted_is_created_again_and_its_note_is_forgott
         create(store=store, tries=tries())
     again = create(store=store, tries=tries())
     assert created_in(sandbox) == [again, anothers]
+
+
+def test_a_created_one_is_not_created_again_while_it_cannot_be_retrieved(sandbox: Sandbox) -> None:
+    store = Store()
+    result = create(store=store)
+    sandbox.inject_fault(Fault("status", status=403, method="GET"))
+    with pytest.raises(ChartMogulPermissionError):
+        create(store=store)
+    assert created_in(sandbox) == [result]
+
+
+def test_the_case_of_the_customers_uuid_does_not_matter(sandbox: Sandbox) -> None:
+    store = Store()
+    uuid = create(store=store)["uuid"]
+    sandbox.set_opportunity(uuid, customer_uuid=CUSTOMER.upper())
+    assert create(store=store)["uuid"] == uuid
 
 
 def test_a_created_one_of_another_customer_is_named() -> None:

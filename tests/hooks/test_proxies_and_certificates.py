@@ -1,19 +1,25 @@
-"""Proxies and TLS: trusted authorities, and secrets in errors."""
+"""Proxies and TLS: trusted authorities, deadlines, and secrets in errors."""
 
 from __future__ import annotations
 
 import json
 import socket
+import ssl
 import traceback
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import urllib3.util.connection
+from urllib3.connection import HTTPConnection
+from urllib3.util.connection import create_connection
 
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulConfigurationError,
     ChartMogulError,
     ChartMogulUnreachableError,
 )
+from airflow_provider_chartmogul.hooks import _transport
 from tests.support.raw_server import PONG, RawServer, make_certificate
 
 if TYPE_CHECKING:
@@ -139,3 +145,52 @@ def test_the_key_goes_through_a_proxy_in_the_tunnel_only(
     assert not failure.value.may_have_acted
     assert all(b"authorization: basic" not in request.lower() for request in proxy.requests)
     assert json.dumps({"a": 1}).encode() not in b"".join(proxy.requests)
+
+
+def test_each_step_gets_the_time_that_the_steps_before_it_left(
+    hook: Callable[..., ChartMogulHook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    timeouts: dict[str, float | None] = {}
+    connect, handshake, send = create_connection, ssl.SSLContext.wrap_socket, HTTPConnection.send
+
+    def connect_slowly(*args: Any, **options: Any) -> socket.socket:
+        nonlocal now
+        now += 5
+        return connect(*args, **options)
+
+    def shake_hands_slowly(context: ssl.SSLContext, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        nonlocal now
+        if not options.get("server_side"):
+            timeouts["handshake"] = sock.gettimeout()
+            now += 5
+        return handshake(context, sock, *args, **options)
+
+    def record_and_send(connection: HTTPConnection, data: Any) -> None:
+        timeouts["request"] = connection.sock.gettimeout()
+        send(connection, data)
+
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(_transport, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", connect_slowly)
+    monkeypatch.setattr(HTTPConnection, "send", record_and_send)
+    with RawServer(lambda _: [PONG], certificate=certificate) as server:
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", shake_hands_slowly)
+        made = hook(f"https://{server.address}", timeout=20)
+        assert made.request("GET", "ping") == {"data": "pong!"}
+    assert timeouts == {"handshake": 15, "request": 10}
+
+
+def test_a_name_is_resolved_by_a_socks_proxy() -> None:
+    class SocksConnection(HTTPConnection):
+        _socks_options = True
+        hosts: ClassVar[list[str]] = []
+
+        def _new_conn(self) -> socket.socket:
+            self.hosts.append(self._dns_host)
+            return socket.socket()
+
+    connection: Any = _transport._bounded_class(SocksConnection)("chartmogul.invalid", 443)
+    with _transport.bounded(1), connection._new_conn():
+        assert SocksConnection.hosts == ["chartmogul.invalid"]

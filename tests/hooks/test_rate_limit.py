@@ -57,7 +57,7 @@ def test_the_rate_does_not_fall_to_zero() -> None:
     limit = RateLimit(20.0)
     for now in range(1000):
         limit.on_rate_limited(float(now))
-    assert limit.requests_per_second > 0.5
+    assert limit.requests_per_second == 20 / 32
 
 
 def test_quiet_raises_the_rate_slowly_and_not_above_the_limit() -> None:

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulAuthenticationError,
     ChartMogulNotFoundError,
+    ChartMogulRateLimitError,
     ChartMogulUnavailableError,
 )
 from airflow_provider_chartmogul.hooks._connection_settings import ConnectionSettings
@@ -199,6 +200,64 @@ def test_requests_keep_the_connections_pace_and_slow_down_when_too_many(account:
     started = time.monotonic()
     ChartMogulHook().retrieve_opportunities(uuids(account)[:3])
     assert time.monotonic() - started >= 1
+
+
+class Clock:
+    """Stands in for the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock by which the rate limit is applied."""
+    clock = Clock()
+    monkeypatch.setattr("airflow_provider_chartmogul.hooks._retrieve_many.time", clock)
+    return clock
+
+
+def test_a_429_pauses_all_threads_and_another_error_none(clock: Clock) -> None:
+    rate_limit = RateLimit(20)
+    pace, pace_of_pages = Pace(rate_limit), Pace(rate_limit)
+    pace.on_error(ChartMogulUnavailableError("down", status=503, retry_after=7))
+    pace_of_pages.wait()
+    assert clock.now == 0
+    pace.on_error(ChartMogulRateLimitError("too many", status=429, retry_after=7))
+    pace_of_pages.wait()
+    assert clock.now == pytest.approx(7)
+    pace.on_error(ChartMogulRateLimitError("too many", status=429))
+    assert rate_limit.requests_per_second == 10
+
+
+@pytest.mark.usefixtures("waits")
+def test_a_429_pauses_the_requests_after_it(account: Sandbox, connect: Connect, clock: Clock) -> None:
+    connect(host=account.url, password=account.api_key, port=None, extra={"max_concurrent_requests": 1})
+    account.inject_fault(Fault("status", status=429, retry_after=30))
+    ChartMogulHook().retrieve_opportunities(uuids(account)[:1])
+    assert clock.now == pytest.approx(30)
+
+
+def test_a_pause_that_begins_while_a_request_waits_is_kept(clock: Clock) -> None:
+    rate_limit = RateLimit(1)
+    pace = Pace(rate_limit)
+    pace.wait()
+    sleep = clock.sleep
+
+    def sleep_through_a_429(seconds: float) -> None:
+        clock.sleep = sleep  # type: ignore[method-assign]  # as in production, from now on
+        rate_limit.on_rate_limited(clock.now, 5)
+        sleep(seconds)
+
+    clock.sleep = sleep_through_a_429  # type: ignore[method-assign]  # once
+    pace.wait()
+    assert clock.now == 5
 
 
 def test_a_page_waits_for_one_other_request_at_most() -> None:

@@ -278,6 +278,11 @@ def test_an_error_text_in_any_encoding_is_read(hook: Callable[..., ChartMogulHoo
         hook(f"http://{server.address}").request("GET", "ping")
 
 
+def test_any_status_from_200_to_299_is_a_success(hook: Callable[..., ChartMogulHook]) -> None:
+    with RawServer(lambda _: [PONG.replace(b"200", b"299")]) as server:
+        assert hook(f"http://{server.address}").request("GET", "ping") == {"data": "pong!"}
+
+
 def test_a_status_of_300_is_no_success(hook: Callable[..., ChartMogulHook]) -> None:
     with (
         RawServer(lambda _: body(b"{}", status=b"300 Multiple Choices")) as server,
@@ -356,6 +361,18 @@ def test_the_reason_is_that_of_the_request_and_not_of_an_error_that_is_being_han
     except KeyError:
         with pytest.raises(ChartMogulUnreachableError, match="Connection refused"):
             made.request("GET", "ping")
+
+
+def test_an_error_without_a_text_is_named_by_its_type(
+    hook: Callable[..., ChartMogulHook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise EOFError
+
+    made = hook("http://127.0.0.1:9")
+    monkeypatch.setattr(made.get_conn(), "request", fail)
+    with pytest.raises(ChartMogulUnreachableError, match=r"no response from http://127\.0\.0\.1:9: EOFError"):
+        made.request("GET", "ping")
 
 
 def test_a_server_that_hangs_up_without_a_word_is_said_so(hook: Callable[..., ChartMogulHook]) -> None:

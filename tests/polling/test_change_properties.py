@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import hypothesis.strategies as st
@@ -18,6 +18,9 @@ from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError, Char
 from tests.opportunity.stand_ins import watch_condition
 from tests.polling.virtual_account import VirtualStore
 from tests.support.virtual_time import run_in_virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SETTLED = 20.0
 """Seconds after which Airflow has stored an event and the snapshot is saved."""
@@ -71,6 +74,7 @@ class Watcher:
     events: tuple[str, ...] = ("created", "changed", "deleted")
     targets: list[Any] | None = None
     pipeline: str | None = None
+    chosen: tuple[str, ...] = ()
 
     def condition(self) -> Any:
         return watch_condition(self.events, self.fields, self.targets, {"pipeline": self.pipeline})
@@ -107,6 +111,7 @@ WATCHERS = {
     "deleted while won in a pipeline": Watcher(["forecast_category"], ("deleted",), ["won"], "Renewals"),
     "created in a pipeline": Watcher(None, ("created",), None, "Renewals"),
     "all in a pipeline": Watcher(["pipeline_stage"], pipeline="Renewals"),
+    "chosen": Watcher(["forecast_category"], chosen=tuple(str(UUID(int=number)) for number in (1, 2, 3, 4, 999))),
 }
 
 EventTuple = tuple[str | None, ...]
@@ -228,35 +233,42 @@ class World:
         await self._start()
 
     async def _poll_list(self, hidden: set[int], *, is_complete: bool, are_events_handed_over: bool = True) -> None:
-        seen = {uuid: each for index, (uuid, each) in enumerate(self.account.items()) if index not in hidden}
+        polled = self.watcher.chosen or self.account
+        entries = enumerate(self.account.items())
+        seen = {uuid: each for index, (uuid, each) in entries if index not in hidden and uuid in polled}
         expected = self._expect(seen, is_complete=is_complete)
         self.expected += expected if are_events_handed_over else []
         self._on_their_way |= {str(uuid) for _, uuid, *_ in expected}
         for opportunity in seen.values():
             self.detector.on_opportunity(dict(opportunity))
-        for uuid in await self.detector.on_round_end(seen.keys() if is_complete else None):
+        missing: Collection[str] = [uuid for uuid in self.watcher.chosen if uuid not in self.account]
+        if not self.watcher.chosen:
+            missing = await self.detector.on_round_end(seen.keys() if is_complete else None)
+        for uuid in missing:
             if uuid in self.account:
                 self.detector.on_opportunity(dict(self.account[uuid]))
             else:
                 error = ChartMogulNotFoundError("gone", method="GET", path=f"/v1/opportunities/{uuid}", status=404)
                 self.detector.on_error(error, uuid)
+        if self.watcher.chosen:
+            await self.detector.on_round_end(None)
         await asyncio.sleep(0.1)
 
     def _expect(self, seen: dict[str, JSON], *, is_complete: bool) -> list[EventTuple]:
-        model, expected = self._model, []
-        if is_complete:
+        model, expected, is_chosen = self._model, [], bool(self.watcher.chosen)
+        if is_complete and not is_chosen:
             seen = {**seen, **{uuid: self.account[uuid] for uuid in model.known if uuid in self.account}}
         for uuid, after in seen.items():
             before = model.known.get(uuid)
             created_at = int(after["created_at"][-4:-1])
-            is_new = before is None and model.has_baseline and created_at > model.newest
+            is_new = before is None and model.has_baseline and created_at > model.newest and not is_chosen
             if before is None and not model.has_baseline:
                 model.newest = max(model.newest, created_at)
             event = "created" if before is None else "changed"
             if is_new or (before and self.watcher.values(before) != self.watcher.values(after)):
                 expected += self._event(event, before, after)
             model.known[uuid] = after
-        if is_complete:
+        if is_complete or is_chosen:
             for uuid in [uuid for uuid in model.known if uuid not in self.account]:
                 expected += self._event("deleted", model.known.pop(uuid), None)
             if not model.has_baseline and model.newest == -1:
@@ -285,7 +297,13 @@ class World:
         condition = self.watcher.condition()
         self.condition = condition
         store = SnapshotStore([self.store], "chartmogul.0", {"columns": list(condition.columns)})
-        self.detector = ChangeDetector(store, condition, name="test", chartmogul_conn_id="chartmogul_default")
+        self.detector = ChangeDetector(
+            store,
+            condition,
+            name="test",
+            chartmogul_conn_id="chartmogul_default",
+            opportunity_uuids=self.watcher.chosen or None,
+        )
         await self.detector.load()
         self._consumer = asyncio.create_task(self._consume(self.detector))
         self._saver = asyncio.create_task(self.detector.keep_saved())

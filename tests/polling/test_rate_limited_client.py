@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 import time
@@ -22,7 +23,8 @@ from airflow_provider_chartmogul.exceptions import (
 )
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 from tests.hooks.stand_ins import rate_limit, settings_of
-from tests.polling.recorder import Recorder, account_of, polled
+from tests.polling.recorder import Recorder, account_of, polled, virtual
+from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
 
@@ -47,6 +49,27 @@ def test_requests_in_any_second_keep_to_the_limit_also_with_two_intervals_on_one
         assert limit <= min(in_a_second) <= max(in_a_second) <= limit + 1
 
     run_in_virtual_time(test())
+
+
+@virtual
+async def test_the_rate_limit_is_kept_while_nobody_is_subscribed() -> None:
+    account = account_of(10, max_requests_per_second=0.1)
+    for number in range(2):
+        with polled(account, Recorder([uuid_of(number)]), 3_600):
+            await asyncio.sleep(5 + 10 * number)
+    (first, _), (second, _) = account.log
+    assert second - first == pytest.approx(10)
+
+
+@virtual
+async def test_another_rate_limit_of_a_connection_applies_from_the_next_subscription_on() -> None:
+    account = account_of(10, max_requests_per_second=0.1)
+    with polled(account, Recorder([uuid_of(0)]), 1):
+        await asyncio.sleep(5)
+    account.settings = dataclasses.replace(account.settings, max_requests_per_second=1000)
+    with polled(account, Recorder([uuid_of(1)]), 1):
+        await asyncio.sleep(5)
+    assert account.polled.count(uuid_of(1)) == 5
 
 
 @pytest.mark.parametrize(("extra", "limit"), [({}, 10), ({"max_concurrent_requests": 2}, 2)])

@@ -141,7 +141,7 @@ def test_a_rejected_key_ends_each_wait_with_its_own_request_once_confirmed(statu
             await asyncio.sleep(120)
             assert set(recorder.endings()) == set(account.categories)
             assert all(f"/v1/opportunities/{uuid}" in str(error) for _, error, uuid in recorder.errors if uuid)
-            assert account.requests - requests < 40
+            assert account.requests - requests < 15
 
     run_in_virtual_time(test())
 

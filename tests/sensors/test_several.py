@@ -42,6 +42,14 @@ def requests_for(sandbox: Sandbox) -> list[str]:
     return [request.path.rpartition("/")[2] for request in sandbox.requests]
 
 
+def test_those_that_met_it_are_not_polled_again(uuids: list[str], sandbox: Sandbox) -> None:
+    waiting = sensor(opportunity_uuids=uuids, target_values="Evaluation")
+    waiting.poke({})
+    before = len(sandbox.requests)
+    waiting.poke({})
+    assert sorted(requests_for(sandbox)[before:]) == sorted([uuids[0], uuids[2]])
+
+
 # The trigger's arguments and event
 
 

@@ -183,6 +183,7 @@ def test_parsing_a_dag_again_in_another_process_makes_the_same_trigger() -> None
         ({"poll_interval": "sixty"}, "poll_interval: expected seconds above 0, not 'sixty'"),
         ({"poll_interval": 0}, "poll_interval: expected seconds above 0, not 0"),
         ({"poll_interval": float("nan")}, "poll_interval: expected seconds above 0, not nan"),
+        ({"poll_interval": float("inf")}, "poll_interval: expected seconds above 0, not inf"),
     ],
     ids=str,
 )
