@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -18,18 +17,23 @@ import requests
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID, Sandbox
 from tests.support.sandbox_client import TIMEOUT, Client
 
-if TYPE_CHECKING:
-    from typing import Any
-
 EXAMPLE_PATH = f"/v1/opportunities/{EXAMPLE_OPPORTUNITY_UUID}"
 
 
-def wait_for(sandbox: Sandbox, category: str) -> dict[str, Any]:
-    deadline = time.monotonic() + TIMEOUT
-    while (opportunity := sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID))["forecast_category"] != category:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return opportunity
+class Clock:
+    """Stands in for the module `time` of the sandbox's account."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("airflow_provider_chartmogul.sandbox._account.time", clock)
+    return clock
 
 
 def test_the_connection_is_what_airflow_reads_from_the_environment(sandbox: Sandbox) -> None:
@@ -159,36 +163,38 @@ def test_what_is_handed_out_is_a_copy(sandbox: Sandbox) -> None:
     assert sandbox.opportunities[0]["custom"]["seats"] == 3
 
 
-def test_advance_moves_an_opportunity_step_by_step(client: Client, sandbox: Sandbox) -> None:
+def test_advance_moves_an_opportunity_step_by_step(client: Client, sandbox: Sandbox, clock: Clock) -> None:
     before = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
-    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "won", every=0.5)
-
+    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "won", every=10)
+    clock.seconds = 9.9
     assert client.get(EXAMPLE_PATH).json() == before
-    committed = wait_for(sandbox, "committed")
+    clock.seconds = 10
+    committed = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert (committed["pipeline_stage"], committed["win_likelihood"]) == ("Verbal Commit", 90)
-    won = wait_for(sandbox, "won")
+    clock.seconds = 20
+    won = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert won["pipeline_stage"] == "Closed Won"
     assert before["updated_at"] < committed["updated_at"] < won["updated_at"]
     assert client.get(EXAMPLE_PATH).json() == won
 
 
-def test_advance_continues_without_requests_and_while_the_server_is_stopped(sandbox: Sandbox) -> None:
-    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "lost", every=0.05)
+def test_advance_continues_without_requests_and_while_the_server_is_stopped(sandbox: Sandbox, clock: Clock) -> None:
+    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "committed", "lost", every=10)
     sandbox.stop()
-    time.sleep(1.1)
-    looked = datetime.datetime.now(datetime.UTC)
+    clock.seconds = 80
+    requested = datetime.datetime.now(datetime.UTC)
 
     lost = sandbox.opportunity(EXAMPLE_OPPORTUNITY_UUID)
     assert lost["forecast_category"] == "lost"
     # It has the time of the step, not that of the request.
-    assert looked - datetime.datetime.fromisoformat(lost["updated_at"]) > datetime.timedelta(seconds=0.5)
+    age = requested - datetime.datetime.fromisoformat(lost["updated_at"])
+    assert abs(age.total_seconds() - 60) < TIMEOUT
 
 
-def test_advance_skips_an_opportunity_that_was_deleted(sandbox: Sandbox) -> None:
-    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "won", every=0.05)
+def test_advance_skips_an_opportunity_that_was_deleted(sandbox: Sandbox, clock: Clock) -> None:
+    sandbox.advance(EXAMPLE_OPPORTUNITY_UUID, "won", every=10)
     sandbox.remove_opportunity(EXAMPLE_OPPORTUNITY_UUID)
-    time.sleep(0.1)
-
+    clock.seconds = 10
     assert len(sandbox.opportunities) == 2
 
 

@@ -116,9 +116,9 @@ def test_a_change_before_the_triggerers_first_poll_is_found(sandbox: Sandbox, fo
 
 @pytest.mark.usefixtures("opportunity")
 def test_the_triggerer_gets_what_is_left_of_the_timeout(sandbox: Sandbox) -> None:
-    sandbox.inject_fault(Fault(kind="slow", seconds=1.0))
+    sandbox.inject_fault(Fault(kind="slow", seconds=0.2))
     timeout = deferral_of(sensor(timeout=60)).timeout
-    assert datetime.timedelta(seconds=30) < timeout <= datetime.timedelta(seconds=59)
+    assert datetime.timedelta(seconds=30) < timeout <= datetime.timedelta(seconds=59.8)
 
 
 @pytest.mark.usefixtures("opportunity")
