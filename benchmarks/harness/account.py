@@ -25,7 +25,7 @@ PAGE_SIZE = 200
 REQUESTS_PER_SECOND = 40
 MAX_CONNECTIONS = 20
 LATENCIES = ((0.0, 0.0), (0.05, 0.05), (0.3, 0.1))
-"""Seconds until a list page and until a single opportunity arrive: next door, near, and as users have it."""
+"""Seconds until a list page and until a single opportunity arrive: on this machine, nearby, and as users have it."""
 
 
 @dataclass(frozen=True)
