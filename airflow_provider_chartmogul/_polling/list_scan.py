@@ -226,7 +226,8 @@ class ListScan:
         now = asyncio.get_running_loop().time()
         targets = self._single_polls.targets
         following = segment.next
-        if following and following not in self._reading | self._pending and self.positions.can_merge(segment):
+        is_due = following in self._reading or following in self._pending
+        if following and not is_due and self.positions.can_merge(segment):
             self._queue.discard(following)
             self.positions.drop(following)
         before = segment.period
