@@ -215,11 +215,6 @@ class Engine:
         self.in_sequence: set[tuple[str, str]] = set()  # accounts whose list is read in sequence until a restart
         self.found: set[str] = set()  # connections that exist, whatever Airflow says later
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody is subscribed."""
-        return not self._sources and not self._accounts
-
     def join(self, subscription: Subscription) -> None:
         """Begin to poll for a subscription."""
         conn_id = subscription.chartmogul_conn_id

@@ -45,7 +45,7 @@ def open_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenSandbox]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
     yield
-    assert all(each.is_idle for loop, each in engine._engines.items() if not loop.is_closed())
+    assert not any(each._sources or each._accounts for loop, each in engine._engines.items() if not loop.is_closed())
     deadline = time.monotonic() + PATIENCE
     while threads_of_waits():
         assert time.monotonic() < deadline, threads_of_waits()

@@ -181,7 +181,9 @@ async def test_nothing_is_requested_and_no_task_runs_once_nobody_is_subscribed()
     await asyncio.sleep(600)
     assert account.requests == requests
     assert len(asyncio.all_tasks()) == 1
-    assert engine._engines[asyncio.get_running_loop()].is_idle
+    polling = engine._engines[asyncio.get_running_loop()]
+    assert not polling._sources
+    assert not polling._accounts
 
 
 def test_a_lookup_of_the_connection_that_hangs_is_logged(caplog: pytest.LogCaptureFixture) -> None:

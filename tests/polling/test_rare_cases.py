@@ -358,7 +358,8 @@ async def test_a_connection_that_is_left_and_joined_while_it_is_loaded_again_is_
     polling._open_hook = open_hook
     with polled(account, Recorder([uuid_of(1)])):
         await loading
-    assert polling.is_idle
+    assert not polling._sources
+    assert not polling._accounts
 
 
 @virtual
