@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import ipaddress
 import json
@@ -57,6 +58,11 @@ def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_stay_on_this_machine)
+
+
+def pytest_collection_finish() -> None:
+    # Each collection of garbage would search all that Airflow keeps, a tenth of the tests' time.
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
