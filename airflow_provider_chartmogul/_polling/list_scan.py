@@ -250,7 +250,7 @@ class ListScan:
     def _on_failed(self, segment: Segment, error: ChartMogulError) -> None:
         now = asyncio.get_running_loop().time()
         segment.failures += 1
-        self._put(segment, now + backoff_delay(segment.failures - 1, error.retry_after))
+        self._put(segment, now + backoff_delay(segment.failures - 1, None))
         if segment.failures <= self._client.hook.settings.max_retries and error.transient:
             return
         if self._failing_since is None:

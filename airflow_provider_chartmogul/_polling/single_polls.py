@@ -18,7 +18,7 @@ from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import page_request
 from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import ChartMogulError
-from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF, backoff_delay
+from airflow_provider_chartmogul.hooks._retries import backoff_delay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -184,9 +184,8 @@ class SinglePolls:
         except ChartMogulError as error:
             if error.transient:
                 target.failures += 1
-                # Not after an interval of an hour, and no more often than the others.
-                pause = backoff_delay(target.failures - 1, error.retry_after)
-                self._put(target, clock() + min(target.interval, LONGEST_BACKOFF, pause))
+                # Not after an interval of an hour, and no more often than the others. The client keeps a Retry-After.
+                self._put(target, clock() + min(target.interval, backoff_delay(target.failures - 1, None)))
                 if target.failures > self._client.hook.settings.max_retries:
                     await self._on_failed(target, error, yielder)
             else:

@@ -106,7 +106,7 @@ async def test_a_success_resets_the_pauses_after_failures() -> None:
 
 @virtual
 async def test_a_page_that_is_read_resets_the_count_of_refused_cursors() -> None:
-    account, watcher = account_of(1_000), Recorder()
+    account, watcher = account_of(400), Recorder()
     refusals: list[int] = []
 
     def fault(endpoint: str, query: dict[str, Any]) -> None:

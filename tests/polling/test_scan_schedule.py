@@ -1,0 +1,81 @@
+"""How often the scan reads each part of the list, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
+from tests.polling.virtual_account import uuid_of
+
+
+@virtual
+async def test_parts_with_few_open_opportunities_are_read_in_two_rounds_of_three() -> None:
+    account = account_of(2_000)
+    for number, uuid in enumerate(account.categories):
+        account.categories[uuid] = "pipeline" if number % 200 < 2 else "won"
+    with polled(account, Recorder(), 10):
+        await asyncio.sleep(200)
+        begin = clock()
+        await asyncio.sleep(300)
+    # The head in each of thirty rounds, the others twenty times.
+    assert account.pages_since(begin) == pytest.approx(30 + 9 * 20, rel=0.05)
+
+
+@virtual
+async def test_a_closed_part_that_changed_is_read_in_each_round_for_a_while() -> None:
+    account, watcher, uuid = account_of(2_000), Recorder(), uuid_of(5)
+    account.categories.update(dict.fromkeys(account.categories, "lost"))
+    with polled(account, watcher, 10):
+        await asyncio.sleep(200)
+        account.categories[uuid] = "won"
+        while uuid not in watcher.changed:
+            await asyncio.sleep(1)
+        await asyncio.sleep(30)
+        account.categories[uuid], changed = "lost", clock()
+        await asyncio.sleep(11)
+    assert watcher.changed[uuid] > changed
+
+
+@virtual
+async def test_what_is_created_is_found_in_a_round_also_if_all_the_others_are_closed() -> None:
+    account, watcher = account_of(2_000), Recorder()
+    account.categories.update(dict.fromkeys(account.categories, "lost"))
+    with polled(account, watcher, 10):
+        await asyncio.sleep(200)
+        for number in range(5_000, 5_003):
+            account.categories[uuid_of(number)] = "lost"
+            await asyncio.sleep(11)
+            assert uuid_of(number) in watcher.received
+
+
+@virtual
+async def test_reads_that_were_late_are_not_made_up_for() -> None:
+    account = account_of(1_000)
+    with polled(account, Recorder(), 10):
+        await asyncio.sleep(60)
+        account.page_seconds = 25
+        await asyncio.sleep(300)
+        account.page_seconds, begin = 0.01, clock()
+        await asyncio.sleep(100)
+    assert 40 <= account.pages_since(begin) <= 55
+
+
+@virtual
+async def test_opportunities_that_the_list_lacks_are_polled_200_at_a_time() -> None:
+    class Forgetting(Recorder):
+        def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
+            self.now.pop(opportunity_uuid or "", None)
+            return super().on_error(error, opportunity_uuid)
+
+    account, watcher = account_of(1_000), Forgetting()
+    with polled(account, watcher, 60):
+        await asyncio.sleep(100)
+        deleted = list(account.categories)[:500]
+        for uuid in deleted:
+            del account.categories[uuid]
+        await asyncio.sleep(60)
+        assert len(set(account.polled)) == 200
+        await asyncio.sleep(240)
+    assert set(watcher.endings()) == set(deleted)
