@@ -162,7 +162,11 @@ class _BoundedConnection(Urllib3Connection):
                 except (NewConnectionError, ConnectTimeoutError) as error:
                     failure = error
                 else:
-                    sock.settimeout(exchange.seconds_left)
+                    try:
+                        sock.settimeout(exchange.seconds_left)
+                    except TimeoutError:
+                        sock.close()
+                        raise
                     return sock
         finally:
             self._dns_host = host
