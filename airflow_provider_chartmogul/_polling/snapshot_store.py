@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_chartmogul._polling.change import Change
 from airflow_provider_chartmogul._polling.daemon_threads import run_in_thread
 from airflow_provider_chartmogul.opportunity._field_values import normalize_value
 
@@ -30,10 +32,10 @@ _HEX = re.compile(r"([0-9a-f]{32})+")
 
 class SnapshotStore(MutableMapping[str, "Row"]):
     """
-    The last known watched values of each opportunity, by UUID.
+    The last known watched values of each opportunity, by UUID, and the changes whose events are not yet delivered.
 
     A small account is one stored value, the manifest. As it grows, the opportunities move into shards, of which only
-    those with changes are written.
+    those with changes are written. A change is in the same stored value as its opportunity, so neither is stored alone.
 
     :param stores: the state store of each watched asset; none: the snapshot is kept in memory only
     :param key: the manifest's key, by which a later process finds the snapshot
@@ -45,6 +47,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         self._key = key
         self._shape = dict(shape)
         self._buckets: list[dict[str, Row]] = [{} for _ in range(_BUCKETS)]
+        self._pending: list[list[Change]] = [[] for _ in range(_BUCKETS)]
         self._unsaved: set[int] = set()
         self._corrupt: set[int] = set()
         self._shared_rows: dict[Row, Row] = {}
@@ -73,6 +76,23 @@ class SnapshotStore(MutableMapping[str, "Row"]):
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets))
+
+    @property
+    def pending(self) -> list[Change]:
+        """The changes whose events are not yet delivered, oldest first."""
+        return sorted(itertools.chain(*self._pending), key=lambda change: change.observed_at)
+
+    def add_pending(self, change: Change) -> None:
+        """Store a change until its event is delivered."""
+        bucket = _bucket_of(change.opportunity_uuid)
+        self._pending[bucket].append(change)
+        self._unsaved.add(bucket)
+
+    def remove_pending(self, change: Change) -> None:
+        """Forget a change whose event is delivered."""
+        bucket = _bucket_of(change.opportunity_uuid)
+        self._pending[bucket].remove(change)
+        self._unsaved.add(bucket)
 
     @property
     def is_saved(self) -> bool:
@@ -136,26 +156,24 @@ class SnapshotStore(MutableMapping[str, "Row"]):
             self._unsaved.update(range(_BUCKETS))
         if self._shards:
             for shard in sorted({bucket % self._shards for bucket in self._unsaved}):
-                await self._write(store, self._shard_key(self._shards, shard), range(shard, _BUCKETS, self._shards))
+                await self._write(store, self._shard_key(self._shards, shard), range(shard, _BUCKETS, self._shards), {})
         manifest = self._manifest()
         # The manifest is written last, so that a partly written baseline is not treated as complete.
-        if self._shards:
-            if manifest != self._saved_manifest:
-                await run_in_thread(store.set, self._key, manifest)
-        else:
+        if not self._shards:
             await self._write(store, self._key, range(_BUCKETS), manifest)
+        elif manifest != self._saved_manifest:
+            await run_in_thread(store.set, self._key, manifest)
         self._saved_manifest = manifest
         await self._delete_former_shards(store)
 
-    async def _write(
-        self, store: Any, key: str, buckets: Iterable[int], manifest: Mapping[str, Any] | None = None
-    ) -> None:
+    async def _write(self, store: Any, key: str, buckets: range, manifest: dict[str, Any]) -> None:
         # Cleared before the write: a change made during the write has to be written again.
         written = self._unsaved.intersection(buckets)
         self._unsaved -= written
         rows = _encode(self._buckets[bucket] for bucket in buckets)
+        pending = [change.to_json() for bucket in buckets for change in self._pending[bucket]]
         try:
-            await run_in_thread(store.set, key, rows if manifest is None else {**manifest, "opportunities": rows})
+            await run_in_thread(store.set, key, {**manifest, "opportunities": rows, "pending": pending})
         except BaseException:
             self._unsaved |= written
             raise
@@ -195,10 +213,10 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         try:
             self._stored_shards = _check_manifest(manifest)
         except ValueError:
-            log.warning("%s is not one of this version of the provider; watching starts with a new baseline.", snapshot)
+            log.warning("%s is not one of this version of the provider, and is replaced.", snapshot)
             return
         if manifest.get("shape") != self._shape:
-            log.info("%s is of other settings; watching starts with a new baseline.", snapshot)
+            log.info("%s is of other settings, and is replaced.", snapshot)
             return
         self._shards = self._stored_shards
         self._newest_created_at = manifest.get("newest_created_at")
@@ -206,26 +224,32 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         if self._shards:
             for shard in range(self._shards):
                 stored = await run_in_thread(store.get, self._shard_key(self._shards, shard))
-                self._restore(stored, set(range(shard, _BUCKETS, self._shards)))
+                self._restore(stored, range(shard, _BUCKETS, self._shards))
         else:
-            self._restore(manifest.get("opportunities"), set(range(_BUCKETS)))
+            self._restore(manifest, range(_BUCKETS))
         if self._corrupt:
             message = "%s is corrupt in %.1f %%; that part of the baseline is replaced, without events."
             log.warning(message, snapshot, 100 * len(self._corrupt) / _BUCKETS)
         # The manifest of a corrupt snapshot says that a baseline is stored, which is no longer true of all of it.
         self._saved_manifest = None if self._corrupt else self._manifest()
 
-    def _restore(self, stored: object, buckets: set[int]) -> None:
+    def _restore(self, stored: Any, buckets: range) -> None:
+        columns = len(self._shape["columns"])
         try:
-            rows = _decode(stored, len(self._shape["columns"]))
-            if any(_bucket_of(uuid) not in buckets for uuid in rows):
+            rows = _decode(stored["opportunities"], columns)
+            pending = [Change.from_json(change, columns) for change in stored["pending"]]
+            if any(_bucket_of(uuid) not in buckets for uuid in (*rows, *[each.opportunity_uuid for each in pending])):
                 raise ValueError("of another shard")
-        except (ValueError, RecursionError):
-            self._corrupt |= buckets
-            self._unsaved |= buckets
+        except (LookupError, TypeError, ValueError, RecursionError):
+            self._corrupt.update(buckets)
+            self._unsaved.update(buckets)
             return
+        for bucket in buckets:
+            self._pending[bucket].clear()  # of a load that failed later
         for uuid, row in rows.items():
             self._buckets[_bucket_of(uuid)][uuid] = self._shared(row)
+        for change in pending:
+            self._pending[_bucket_of(change.opportunity_uuid)].append(change)
 
     def _shared(self, row: Row) -> Row:
         try:

@@ -29,7 +29,7 @@ from airflow_provider_chartmogul.opportunity._watch_condition import CHANGED, CR
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from airflow_provider_chartmogul._polling.change_detector import Change
+    from airflow_provider_chartmogul._polling.change import Change
     from airflow_provider_chartmogul.opportunity import OpportunityFilters
 
 

@@ -37,8 +37,8 @@ def opportunity(uuid: Any = UUID_1, category: str = "pipeline", **fields: Any) -
     return {"uuid": uuid, "forecast_category": category, "created_at": "2026-01-01T00:00:00.000Z", **fields}
 
 
-def detector_of(store: Any = None, uuids: list[str] | None = None) -> ChangeDetector:
-    condition = watch_condition(("created", "changed", "deleted"), "forecast_category")
+def detector_of(store: Any = None, uuids: list[str] | None = None, target: str | None = None) -> ChangeDetector:
+    condition = watch_condition(("created", "changed", "deleted"), "forecast_category", target)
     snapshot = SnapshotStore([] if store is None else [store], "key", {"columns": ["forecast_category"]})
     return ChangeDetector(
         snapshot, condition, name="won", chartmogul_conn_id="chartmogul_default", opportunity_uuids=uuids
@@ -46,8 +46,10 @@ def detector_of(store: Any = None, uuids: list[str] | None = None) -> ChangeDete
 
 
 @contextlib.asynccontextmanager
-async def running(store: Any = None, uuids: list[str] | None = None) -> AsyncIterator[ChangeDetector]:
-    detector = detector_of(store, uuids)
+async def running(
+    store: Any = None, uuids: list[str] | None = None, target: str | None = None
+) -> AsyncIterator[ChangeDetector]:
+    detector = detector_of(store, uuids, target)
     await detector.load()
     saver = asyncio.create_task(detector.keep_saved())
     try:
@@ -74,7 +76,7 @@ def test_a_failure_is_logged_once_for_each_kind_and_its_end_with_the_seconds_bet
 
     run_in_virtual_time(test())
     watcher = "Watcher won on connection chartmogul_default"
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+    assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
         ("WARNING", f"{watcher}: {DOWN} The watcher continues."),
         ("ERROR", f"{watcher}: {REJECTED} The watcher continues."),
         ("INFO", f"{watcher} works again after 120 s."),
@@ -119,7 +121,7 @@ def test_a_chosen_opportunity_that_does_not_exist_is_logged_once_and_is_no_failu
             assert detector.changes.empty()
 
     run_in_virtual_time(test())
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records[1:]] == [
         f"Watcher won on connection chartmogul_default: {GONE}"
     ]
 
@@ -133,7 +135,7 @@ def test_a_deletion_that_is_an_event_is_not_logged_too(caplog: pytest.LogCapture
             assert detector.changes.qsize() == 1
 
     run_in_virtual_time(test())
-    assert not caplog.records
+    assert not caplog.records[1:]
 
 
 def test_after_an_empty_first_list_only_recent_opportunities_are_new() -> None:
@@ -242,43 +244,71 @@ def test_two_transitions_in_two_polls_are_two_events_also_while_neither_was_hand
     run_in_virtual_time(test())
 
 
-def test_a_change_is_saved_only_after_its_event_was_handed_over_and_had_time_to_be_stored() -> None:
+def test_a_change_is_stored_until_its_event_was_handed_over_and_had_time_to_be_stored() -> None:
     store = VirtualStore()
 
     async def test() -> None:
         async with running(store) as detector:
             detector.on_opportunity(opportunity())
             await detector.on_round_end({UUID_1})
-            await asyncio.sleep(0.1)
-            assert "pipeline" in str(store.values)
             detector.on_opportunity(opportunity(category="won"))
-            await detector.on_round_end({UUID_1})
             await asyncio.sleep(SETTLED)
-            assert "won" not in str(store.values), "The event is held back."
+            assert "won" in str(store.values["key"]["opportunities"])
+            assert len(store.values["key"]["pending"]) == 1, "The event is held back."
             detector.acknowledge(detector.changes.get_nowait())
             await asyncio.sleep(4)
-            assert "won" not in str(store.values)
+            assert len(store.values["key"]["pending"]) == 1
             await asyncio.sleep(SETTLED)
-            assert "won" in str(store.values)
+            assert not store.values["key"]["pending"]
 
     run_in_virtual_time(test())
 
 
-def test_of_two_transitions_the_first_is_saved_without_the_second_whose_event_is_on_its_way() -> None:
+def test_won_and_lost_before_the_event_was_handed_over_is_still_won_after_a_restart() -> None:
+    store = VirtualStore()
+
+    async def test() -> None:
+        async with running(store, target="won") as detector:
+            for category in ("pipeline", "won", "lost"):
+                detector.on_opportunity(opportunity(category=category))
+                await detector.on_round_end({UUID_1})
+            await asyncio.sleep(0.1)
+        for seconds in (4, SETTLED):
+            async with running(store, target="won") as detector:
+                change = detector.changes.get_nowait()
+                assert (change.event, change.previous, change.current) == ("changed", ("pipeline",), ("won",))
+                assert detector.on_opportunity(opportunity(category="lost")) is False
+                assert detector.changes.empty()
+                detector.acknowledge(change)
+                await asyncio.sleep(seconds)
+        async with running(store, target="won") as detector:
+            assert detector.changes.empty()
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, 2), ({"target": "won"}, 1), ({"target": "pipeline"}, 0), ({"uuids": [str(UUID(int=1))]}, 1)],
+    ids=str,
+)
+def test_events_of_a_watcher_whose_settings_were_edited_are_sent_again_only_if_they_are_wanted(
+    settings: dict[str, Any], expected: int
+) -> None:
     store = VirtualStore()
 
     async def test() -> None:
         async with running(store) as detector:
-            for category in ("pipeline", "won", "lost"):
-                detector.on_opportunity(opportunity(category=category))
-                await detector.on_round_end({UUID_1})
-            detector.acknowledge(detector.changes.get_nowait())
-            await asyncio.sleep(SETTLED)
-            assert "won" in str(store.values)
-            assert "lost" not in str(store.values)
-            detector.acknowledge(detector.changes.get_nowait())
-            await asyncio.sleep(SETTLED)
-            assert "lost" in str(store.values)
+            for uuid, category in ((UUID_1, "won"), (str(UUID(int=1)), "lost")):
+                detector.on_opportunity(opportunity(uuid))
+                detector.on_opportunity(opportunity(uuid, category))
+            await detector.on_round_end({UUID_1, str(UUID(int=1))})
+            await asyncio.sleep(0.1)
+        async with running(store, **settings) as detector:
+            assert detector.changes.qsize() == expected
+            await detector.on_round_end(None)
+            await asyncio.sleep(0.1)
+            assert len(store.values["key"]["pending"]) == expected
 
     run_in_virtual_time(test())
 
@@ -306,25 +336,44 @@ def test_a_snapshot_that_cannot_be_loaded_since_the_store_hangs_is_logged_once(
 
 def test_each_event_gets_its_own_time_to_be_stored() -> None:
     store = VirtualStore()
-    other = str(UUID(int=1))
 
     async def test() -> None:
         async with running(store) as detector:
-            for category in ("pipeline", "won"):
+            for category in ("pipeline", "won", "lost"):
                 detector.on_opportunity(opportunity(category=category))
-            for category in ("pipeline", "lost"):
-                detector.on_opportunity(opportunity(other, category=category))
-            await detector.on_round_end({UUID_1, other})
             detector.acknowledge(detector.changes.get_nowait())
             await asyncio.sleep(4)
             detector.acknowledge(detector.changes.get_nowait())
             await asyncio.sleep(2)
-            assert "won" in str(store.values)
-            assert "lost" not in str(store.values)
+            assert [change[2] for change in store.values["key"]["pending"]] == [["lost"]]
             await asyncio.sleep(SETTLED)
-            assert "lost" in str(store.values)
+            assert not store.values["key"]["pending"]
 
     run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_watcher_says_at_its_start_whether_its_snapshot_was_restored(
+    caplog: pytest.LogCaptureFixture, *, is_restored: bool
+) -> None:
+    caplog.set_level("INFO")
+    store = VirtualStore()
+
+    async def test() -> None:
+        if is_restored:
+            async with running(store) as detector:
+                for category in ("pipeline", "won"):
+                    detector.on_opportunity(opportunity(category=category))
+                await detector.on_round_end({UUID_1})
+                await asyncio.sleep(0.1)
+        caplog.clear()
+        await detector_of(store).load()
+
+    run_in_virtual_time(test())
+    (record,) = caplog.records
+    restored = "snapshot restored; opportunities: 1, events to send again: 1."
+    expected = restored if is_restored else "no snapshot; the first complete round is the baseline and makes no events."
+    assert record.getMessage() == f"Watcher won on connection chartmogul_default: {expected}"
 
 
 def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,6 +431,7 @@ def test_a_snapshot_that_cannot_be_read_is_tried_again_ever_more_slowly_rather_t
     assert [record.getMessage() for record in caplog.records] == [
         f"{subject}: unexpected error. It is tried again.",
         f"{subject} works again after 121 s.",
+        f"{subject.partition(',')[0]}: no snapshot; the first complete round is the baseline and makes no events.",
     ]
 
 
@@ -392,8 +442,11 @@ def test_a_snapshot_that_cannot_be_used_is_logged_with_the_watcher_and_its_conne
         await detector_of(VirtualStore({"key": {"version": 1}})).load()
 
     run_in_virtual_time(test())
-    (record,) = caplog.records
-    assert record.getMessage().startswith("Watcher won on connection chartmogul_default: the stored snapshot key is ")
+    subject = "Watcher won on connection chartmogul_default"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{subject}: the stored snapshot key is not one of this version of the provider, and is replaced.",
+        f"{subject}: no snapshot; the first complete round is the baseline and makes no events.",
+    ]
 
 
 def test_custom_attributes_in_another_order_are_no_change_and_true_is_not_one() -> None:

@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from airflow_provider_chartmogul._polling.change import Change
 from airflow_provider_chartmogul._polling.snapshot_store import SnapshotStore
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
 from tests.polling.virtual_account import VirtualStore
@@ -65,6 +66,50 @@ async def test_each_row_is_found_again_as_the_same_json(rows: dict[str, Any]) ->
         uuid: json.dumps(row) for uuid, row in rows.items()
     }
     assert len(found) == len(rows)
+
+
+def some_change(number: int, minute: int = 0) -> Change:
+    return Change(some_uuid(number), ("pipeline",), ("won",), f"2026-11-22T09:{minute:02}", "cus_1", None)
+
+
+@pytest.mark.parametrize("size", [10, 5_000], ids=["one value", "shards"])
+async def test_pending_changes_are_found_again_in_their_order_until_they_are_removed(size: int) -> None:
+    store = VirtualStore()
+    snapshot = await saved(store, {some_uuid(number): ("won",) for number in range(size)})
+    changes = [some_change(number, minute) for minute, number in enumerate((3, 1, 2, 3))]
+    for change in changes:
+        snapshot.add_pending(change)
+    assert not snapshot.is_saved
+    await snapshot.save()
+    found = await loaded(store)
+    assert found.pending == changes
+    assert found.is_saved
+    found.remove_pending(changes[0])
+    await found.save()
+    assert (await loaded(store)).pending == changes[1:]
+
+
+async def test_a_load_that_is_repeated_finds_pending_changes_once() -> None:
+    class Store(VirtualStore):
+        failing = ""
+
+        def get(self, key: str) -> Any:
+            if key == self.failing:
+                raise RuntimeError("the API server is restarting")
+            return super().get(key)
+
+    store = Store()
+    snapshot = await saved(store, {some_uuid(number): ("won",) for number in range(3_000)})
+    for number in range(20):
+        snapshot.add_pending(some_change(number))
+    await snapshot.save()
+    found = opened(store)
+    store.failing = f"{KEY}.4.3"
+    with pytest.raises(RuntimeError):
+        await found.load()
+    store.failing = ""
+    await found.load()
+    assert len(found.pending) == 20
 
 
 @pytest.mark.parametrize("columns", [0, 1, 3])
@@ -230,9 +275,21 @@ CORRUPT = [
     {'{"a": 1}': ""},
     None,
 ]
+CORRUPT_CHANGES: list[Any] = [
+    None,
+    5,
+    ["text"],
+    [[]],
+    [some_change(1).to_json()[:-1]],
+    [[5, *some_change(1).to_json()[1:]]],
+    [[UUID_1, None, None, "now", None, None]],
+    [[UUID_1, "won", ["won"], "now", None, None]],
+    [[UUID_1, ["won"], ["won", 1], "now", None, None]],
+    [[UUID_1, ["won"], ["lost"], 5, None, None]],
+]
 
 
-@pytest.mark.parametrize("damage", CORRUPT, ids=str)
+@pytest.mark.parametrize("damage", [None, *[{"opportunities": rows, "pending": []} for rows in CORRUPT]], ids=str)
 async def test_a_corrupt_shard_is_reported_and_only_its_part_of_the_baseline_begins_again(
     damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,6 +356,17 @@ async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCapt
     assert "corrupt" in caplog.text
 
 
+@pytest.mark.parametrize("damage", CORRUPT_CHANGES, ids=str)
+async def test_with_corrupt_changes_the_rows_beside_them_are_corrupt_too(damage: Any) -> None:
+    store = VirtualStore()
+    await saved(store, {UUID_1: ("won",)})
+    store.values[KEY]["pending"] = damage
+    found = await loaded(store)
+    assert not found
+    assert not found.pending
+    assert not found.is_new(UUID_1, None)
+
+
 @pytest.mark.parametrize("damage", CORRUPT[:-1], ids=str)
 async def test_a_corrupt_small_snapshot_begins_again(damage: Any) -> None:
     store = VirtualStore()
@@ -316,6 +384,7 @@ MANIFEST = {
     "newest_created_at": None,
     "shards": 0,
     "opportunities": {},
+    "pending": [],
 }
 
 
@@ -360,7 +429,7 @@ async def test_a_snapshot_of_other_settings_is_replaced_and_leaves_nothing_behin
     assert list(store.values) == [KEY]
 
 
-@pytest.mark.parametrize("part", [part for part in MANIFEST if part != "opportunities"])
+@pytest.mark.parametrize("part", [part for part in MANIFEST if part not in ("opportunities", "pending")])
 async def test_a_manifest_that_lacks_a_part_does_not_end_the_loading(part: str) -> None:
     store = VirtualStore()
     await saved(store, {UUID_1: ("won",)})
