@@ -89,6 +89,8 @@ def test_a_first_try_has_no_earlier_ones() -> None:
     assert (seen["tries"], seen["is_retry"]) == (None, False)
     assert earlier_tries({}) is None  # an operator that is called by hand
     assert is_retry({}) is False
+    without_retries: Any = SimpleNamespace(try_number=1, max_tries=0, task=SimpleNamespace(retries=None))
+    assert is_retry({"ti": without_retries}) is False
 
 
 def test_a_retry_is_one_and_keeps_both_times() -> None:
@@ -164,4 +166,4 @@ def test_no_earlier_try_can_have_started_before_any_of_the_runs_times(facts: dic
     tries = earlier_tries(context)
     assert tries is not None
     assert tries.not_before == moment(not_before)
-    assert tries.run_started == facts["start_date"] or facts["start_date"] is None
+    assert tries.run_started == (facts["start_date"] or moment(5))

@@ -189,6 +189,20 @@ def test_a_fault_at_the_end_does_not_bring_the_wait_to_nothing(uuids: list[str],
 
 
 @pytest.mark.usefixtures("waits")
+def test_the_end_is_tried_ten_times_with_a_pause_between_two(
+    uuids: list[str], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("airflow_provider_chartmogul.sensors._waits.time.sleep", pauses.append)
+    # Each try makes three requests.
+    sandbox.inject_fault(Fault(kind="status", status=503, times=3 * 9))
+    waiting = sensor(opportunity_uuids=uuids, target_values="Closed Won", wait_for="any", poke_interval=123)
+    event = {"values": {uuids[1]: "Closed Won"}}
+    assert waiting.execute_complete({}, event) == [sandbox.opportunity(uuids[1])]
+    assert pauses.count(123) == 9
+
+
+@pytest.mark.usefixtures("waits")
 def test_faults_at_the_end_that_last_fail_the_task(uuids: list[str], sandbox: Sandbox) -> None:
     sandbox.inject_fault(Fault(kind="status", status=503, times=None))
     waiting = sensor(opportunity_uuids=uuids, target_values="Closed Won", wait_for="any")
