@@ -159,6 +159,21 @@ async def succeed(_hook: Any) -> None:
     await asyncio.sleep(1)
 
 
+def test_a_retry_after_pauses_a_request_that_waits_for_its_turn() -> None:
+    async def fail(_hook: Any) -> None:
+        await asyncio.sleep(0.5)
+        raise ChartMogulRateLimitError("too many", status=429, retry_after=7)
+
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1)
+        results = await asyncio.gather(client.call(fail), client.call(succeed), return_exceptions=True)
+        assert isinstance(results[0], ChartMogulRateLimitError)
+        assert not isinstance(results[1], BaseException)
+        assert results[1].sent == pytest.approx(7.5)
+
+    run_in_virtual_time(test())
+
+
 def test_a_page_waits_for_one_other_request_at_most() -> None:
     sent: list[str] = []
 

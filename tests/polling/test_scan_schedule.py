@@ -8,6 +8,7 @@ import pytest
 
 from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
+from tests.support.virtual_time import run_in_virtual_time
 
 
 @virtual
@@ -48,6 +49,17 @@ async def test_what_is_created_is_found_in_a_round_also_if_all_the_others_are_cl
             account.categories[uuid_of(number)] = "lost"
             await asyncio.sleep(11)
             assert uuid_of(number) in watcher.received
+
+
+@pytest.mark.parametrize(("waits", "pages"), [(5, 0), (6, 1)])
+def test_five_waits_are_polled_individually_and_six_are_looked_for_in_the_list(waits: int, pages: int) -> None:
+    async def test() -> None:
+        account = account_of(100)
+        with polled(account, Recorder([uuid_of(number) for number in range(waits)]), 60):
+            await asyncio.sleep(30)
+        assert account.pages_since(0) == pages
+
+    run_in_virtual_time(test())
 
 
 @virtual
