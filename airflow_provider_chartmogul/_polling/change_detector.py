@@ -46,6 +46,8 @@ class ChangeDetector(Subscriber):
     :param opportunity_uuids: the opportunities to poll; None: the whole list
     """
 
+    is_watcher = True
+
     def __init__(
         self,
         store: SnapshotStore,
@@ -64,7 +66,7 @@ class ChangeDetector(Subscriber):
         self._conn_id = chartmogul_conn_id
         self._has_unsaved = asyncio.Event()
         self._round = 0
-        self._has_failed_in_round = False
+        self._failing: set[str] = set()
         self._unknown: set[str] = set()
         self._subject = f"Watcher {name} on connection {chartmogul_conn_id}"
         self._polls = FailureLog(log, self._subject, "The watcher continues.")
@@ -75,6 +77,7 @@ class ChangeDetector(Subscriber):
         uuid = opportunity.get("uuid")
         if not isinstance(uuid, str):
             return False
+        self._on_response(uuid)
         row = self._read_row(opportunity)
         known = self._store.get(uuid)
         if known is not None:
@@ -87,8 +90,11 @@ class ChangeDetector(Subscriber):
         return self._on_difference(uuid, known, row, opportunity)
 
     def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
-        """Treat a confirmed 404 as a deletion; log other errors once."""
-        if opportunity_uuid is not None and isinstance(error, ChartMogulNotFoundError):
+        """Treat a confirmed 404 as a deletion; log other errors of an opportunity once."""
+        if opportunity_uuid is None:
+            return False  # logged by the engine, once for all subscribers
+        if isinstance(error, ChartMogulNotFoundError):
+            self._on_response(opportunity_uuid)
             known = self._store.get(opportunity_uuid)
             if known is not None:
                 is_event = self._on_difference(opportunity_uuid, known, None, None)
@@ -99,7 +105,7 @@ class ChangeDetector(Subscriber):
                 self._unknown.add(opportunity_uuid)
                 log.warning("%s: %s", self._subject, error)
             return False
-        self._has_failed_in_round = True
+        self._failing.add(opportunity_uuid)
         self._polls.on_failure(error)
         return False
 
@@ -110,9 +116,6 @@ class ChangeDetector(Subscriber):
         if is_complete:
             # An empty list may be a fault that the next poll no longer meets.
             self._store.mark_baseline_complete((datetime.now(UTC) - _MOST_CLOCK_SKEW).isoformat())
-            if not self._has_failed_in_round:
-                self._polls.on_success()
-        self._has_failed_in_round = False
         self._has_unsaved.set()
         return await self._missing_from(listed) if self.opportunity_uuids is None and listed is not None else ()
 
@@ -146,6 +149,12 @@ class ChangeDetector(Subscriber):
             await self._has_unsaved.wait()
             self._has_unsaved.clear()
             await self._use_store(self._store.save, "Until it is saved, a restart repeats events.")
+
+    def _on_response(self, uuid: str) -> None:
+        if uuid in self._failing:
+            self._failing.discard(uuid)
+            if not self._failing:
+                self._polls.on_success()
 
     def _on_difference(
         self, uuid: str, previous: Row | None, current: Row | None, opportunity: dict[str, Any] | None

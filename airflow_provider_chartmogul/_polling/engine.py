@@ -37,7 +37,7 @@ from airflow_provider_chartmogul.hooks._rate_limit import RateLimit
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
     from airflow_provider_chartmogul._polling.subscriber import Subscriber
 
@@ -135,9 +135,7 @@ class _Account:
         self.client.close()
 
     def _label(self) -> str:
-        ids = ", ".join(sorted(source.conn_id for source in self.sources))
-        watchers = ", ".join(sorted({subscription.subscriber.name for subscription in self._scan.subscriptions}))
-        return f"Connection {ids}{watchers and f' (watchers: {watchers})'}"
+        return _label(self.sources)
 
     async def _reload(self) -> None:
         """Load the connections again, and wait for that, but not long."""
@@ -153,23 +151,28 @@ class _Account:
             # In a task of the engine, since it may close this account and so cancel the caller.
             self._reloading = start(self._engine.reload(tuple(self.sources)))
 
+    def _set_failing_since(self, moment: float) -> None:
+        for source in self.sources:
+            source.failing_since = moment
+
     async def _supervise(self) -> None:
         """Report outages, end the rounds of watchers of chosen opportunities, and send metrics."""
         clock = asyncio.get_running_loop().time
-        outage = None
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
             now, error = clock(), self.client.outage
             subscriptions = [subscription for source in self.sources for subscription in source.subscriptions]
-            if error and outage is None:
-                outage = now
+            # Of the connection, since a new API key makes another account of it.
+            failing_since = min((source.failing_since for source in self.sources), default=math.inf)
+            if error and failing_since == math.inf:
+                self._set_failing_since(now)
                 log.warning("%s: all requests fail; a few are retried until one succeeds. %s", self._label(), error)
                 yielder = LoopYielder()
                 for subscription in subscriptions:
                     await yielder.step(has_woken=subscription.notify_error(error, None))
-            elif outage is not None and not error:
-                log.info("%s works again after %.0f s.", self._label(), now - outage)
-                outage = None
+            elif not error and self.client.last_success > failing_since:
+                log.info("%s works again after %.0f s.", self._label(), now - failing_since)
+                self._set_failing_since(math.inf)
             metrics.gauge("waits", len(self.single_polls.targets), **self.client.tags)
             metrics.gauge("subscribers", len(subscriptions), **self.client.tags)
             self._scan.measure()
@@ -191,6 +194,7 @@ class _Source:
         self.account: _Account | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.has_failed = False  # to be loaded again
+        self.failing_since = math.inf  # when all requests began to fail
 
 
 class Engine:
@@ -265,20 +269,21 @@ class Engine:
             except ChartMogulError as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("Connection %s: %s", source.conn_id, error)
+                    log.warning("%s: not loaded, which is tried again. %s", _label([source]), error)
                 if any(subscription.opportunity_uuids is None for subscription in source.subscriptions):
                     metrics.gauge("seconds_since_complete_round", clock() - begin, conn_id=source.conn_id)
                 is_confirmed = failures > 1 and not error.transient
                 yielder = LoopYielder()
                 for subscription in tuple(source.subscriptions):
-                    for uuid in subscription.opportunity_uuids or (None,) if is_confirmed else (None,):
+                    is_ended = is_confirmed and not subscription.subscriber.is_watcher
+                    for uuid in subscription.opportunity_uuids or (None,) if is_ended else (None,):
                         await yielder.step(has_woken=subscription.notify_error(error, uuid))
                 shortest = min((subscription.interval for subscription in source.subscriptions), default=math.inf)
                 longest = _LONGEST_PAUSE if error.transient or is_confirmed else SECONDS_UNTIL_CONFIRMED
                 await asyncio.sleep(min(shortest, 2.0 ** min(failures, 10) if error.transient else longest, longest))
             else:
                 if failures:
-                    log.info("Connection %s is loaded, after %d failures.", source.conn_id, failures)
+                    log.info("%s works again after %.0f s.", _label([source]), clock() - begin)
                 await self._assign(source, hook)
                 return
 
@@ -341,6 +346,15 @@ class Engine:
                 return
             for subscription in source.subscriptions:
                 account.remove(subscription)
+
+
+def _label(sources: Collection[_Source]) -> str:
+    """Return the name of connections and their users, for log lines."""
+    subscriptions = [subscription for source in sources for subscription in source.subscriptions]
+    watchers = sorted({each.subscriber.name for each in subscriptions if each.subscriber.is_watcher})
+    waits = sum(not subscription.subscriber.is_watcher for subscription in subscriptions)
+    users = [f"watchers: {', '.join(watchers)}"] * bool(watchers) + [f"waits: {waits}"] * bool(waits)
+    return f"Connection {', '.join(sorted(source.conn_id for source in sources))} ({'; '.join(users)})"
 
 
 def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

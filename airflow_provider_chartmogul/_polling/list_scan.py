@@ -17,7 +17,7 @@ from airflow_provider_chartmogul._polling.list_positions import ListPositions, P
 from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.page_schedule import WAITS_FOR_A_PAGE, seconds_between_reads
-from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
+from airflow_provider_chartmogul._polling.rate_limited_client import FAILURES_UNTIL_OUTAGE, KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
@@ -256,11 +256,11 @@ class ListScan:
         if self._failing_since is None:
             self._failing_since = now
         # An outage has a log line of its own, for all requests.
-        if not self._is_failure_logged and not self._client.outage:
+        may_be_outage = error.transient or isinstance(error, KEY_ERRORS)
+        is_list = not self._client.outage and (segment.failures > FAILURES_UNTIL_OUTAGE or not may_be_outage)
+        if is_list and not self._is_failure_logged:
             self._is_failure_logged = True
             log.warning("%s: the list cannot be read completely; waits are polled one by one. %s", self._label(), error)
-        for subscription in tuple(self.subscriptions):
-            subscription.notify_error(error, None)
 
     def _on_misfit(self, segment: Segment, error: PositionError) -> None:
         if not self.positions.is_ordered:
@@ -348,9 +348,9 @@ class ListScan:
         elif seconds > _LATE_ROUND * interval and not is_first:
             self._report(
                 "late",
-                f"a round takes {seconds:.0f} s, longer than the poll_interval of {interval:g} s; the next one follows "
-                f"immediately. A longer poll_interval, or more max_requests_per_second and max_concurrent_requests in "
-                f"the connection's extra, would help.",
+                f"a round takes {round(seconds, 2):g} s, longer than the poll_interval of {interval:g} s; the next one "
+                f"follows immediately. A longer poll_interval, or more max_requests_per_second and "
+                f"max_concurrent_requests in the connection's extra, would help.",
             )
 
     async def _check(self) -> None:
@@ -363,7 +363,7 @@ class ListScan:
             try:
                 missed = await find_missed(self._client, self.positions, seconds_until_read)
             except ChartMogulError as error:
-                log.info("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
+                log.debug("%s: the list could not be compared with its positions: %s", self._label(), error.summary)
             else:
                 rounds = _ROUNDS_BETWEEN_CHECKS
                 if missed:

@@ -28,7 +28,8 @@ _Result = TypeVar("_Result")
 
 KEY_ERRORS = (ChartMogulAuthenticationError, ChartMogulPermissionError)
 _GRACE = 1.0  # seconds in which the hook itself may raise that a request took too long
-_FAILURES_UNTIL_OUTAGE = 5  # in a row
+FAILURES_UNTIL_OUTAGE = 5  # in a row
+_REJECTIONS_UNTIL_OUTAGE = 2  # of the API key, likewise
 _SECONDS_BETWEEN_CHECKS = 1.0
 
 
@@ -170,7 +171,8 @@ class RateLimitedClient:
             self._last_error = error
             if error.retry_after is not None:
                 self._rate_limit.on_rate_limited(now, error.retry_after)
-            if self._failures >= _FAILURES_UNTIL_OUTAGE:
+            is_rejected = isinstance(error, KEY_ERRORS)
+            if self._failures >= (_REJECTIONS_UNTIL_OUTAGE if is_rejected else FAILURES_UNTIL_OUTAGE):
                 if self.outage or now - sent < self.hook.settings.timeout:
                     self._begin_outage(now)
                 else:
@@ -179,5 +181,5 @@ class RateLimitedClient:
     def _begin_outage(self, now: float) -> None:
         """Send nothing but an occasional probe; the next one later if there is an outage already."""
         self._is_healthy.clear()
-        exponent = min(max(self._failures - _FAILURES_UNTIL_OUTAGE, 0), 10)
+        exponent = min(max(self._failures - FAILURES_UNTIL_OUTAGE, 0), 10)
         self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)

@@ -16,7 +16,7 @@ from airflow_provider_chartmogul._airflow import metrics
 from airflow_provider_chartmogul._polling.due_queue import DueQueue
 from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import page_request
-from airflow_provider_chartmogul._polling.rate_limited_client import KEY_ERRORS
+from airflow_provider_chartmogul._polling.rate_limited_client import FAILURES_UNTIL_OUTAGE, KEY_ERRORS
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks._retries import backoff_delay
 
@@ -238,8 +238,12 @@ class SinglePolls:
             await yielder.step(has_woken=subscription.notify(opportunity))
 
     async def _on_failed(self, target: Target, error: Exception, yielder: LoopYielder) -> None:
+        # For a watcher an error is a log line, and an outage has one of its own.
+        is_early = target.failures <= FAILURES_UNTIL_OUTAGE and isinstance(error, ChartMogulError) and error.transient
+        may_be_outage = is_early or self._client.outage is not None
         for subscription in tuple(target.subscriptions):
-            await yielder.step(has_woken=subscription.notify_error(error, target.uuid))
+            if not (may_be_outage and subscription.subscriber.is_watcher):
+                await yielder.step(has_woken=subscription.notify_error(error, target.uuid))
 
     def _on_search_answered(self, target: Target, now: float) -> None:
         if target.is_searched:

@@ -15,10 +15,12 @@ class Subscriber(ABC):
     Receives the results of polls. All methods are called in the event loop.
 
     :param name: names the subscriber in log lines and metrics: the watcher's name or asset, or ``wait``
+    :param is_watcher: whether errors only concern its log, as those of an outage, which the engine logs, do not
     :param opportunity_uuids: the opportunities to poll; None: the whole list
     """
 
     name: str = "wait"
+    is_watcher: bool = False
     opportunity_uuids: Collection[str] | None = None
 
     @abstractmethod

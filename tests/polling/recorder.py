@@ -28,6 +28,7 @@ class Recorder(Subscriber):
     def __init__(self, uuids: Collection[str] | None = None, name: str = "recorder") -> None:
         self.opportunity_uuids = uuids
         self.name = name
+        self.is_watcher = uuids is None
         self.now: dict[str, Any] = {}
         self.received: dict[str, float] = {}
         self.changed: dict[str, float] = {}

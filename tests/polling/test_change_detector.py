@@ -68,11 +68,10 @@ def test_a_failure_is_logged_once_for_each_kind_and_its_end_with_the_seconds_bet
         async with running(uuids=uuids) as detector:
             for _ in range(2):
                 for error in (DOWN, DOWN, REJECTED, REJECTED):
-                    assert detector.on_error(error, None if uuids is None else UUID_1) is False
+                    assert detector.on_error(error, UUID_1) is False
                     assert await detector.on_round_end(None) == ()
                     await asyncio.sleep(30)
-                await detector.on_round_end({UUID_1})
-                await detector.on_round_end({UUID_1})
+                detector.on_opportunity(opportunity())
 
     run_in_virtual_time(test())
     watcher = "Watcher won on connection chartmogul_default"
@@ -83,25 +82,35 @@ def test_a_failure_is_logged_once_for_each_kind_and_its_end_with_the_seconds_bet
     ] * 2
 
 
-def test_a_round_of_which_some_pages_failed_is_no_recovery(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_opportunity_that_still_fails_is_no_recovery(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
 
     async def test() -> None:
         async with running() as detector:
-            detector.on_error(DOWN, None)
+            for uuid in (UUID_1, str(UUID(int=1))):
+                detector.on_error(DOWN, uuid)
+            detector.on_error(GONE, str(UUID(int=1)))
             await detector.on_round_end({UUID_1})
-            await detector.on_round_end(None)
             assert "works again" not in caplog.text
-            await detector.on_round_end({UUID_1})
+            detector.on_opportunity(opportunity())
             assert "works again" in caplog.text
 
     run_in_virtual_time(test())
 
 
+def test_errors_of_the_list_and_the_connection_are_logged_by_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async with running() as detector:
+            detector.on_error(DOWN, None)
+
+    run_in_virtual_time(test())
+    assert not caplog.records[1:]
+
+
 def test_an_unexpected_error_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async with running() as detector:
-            detector.on_error(KeyError("a bug"), None)
+            detector.on_error(KeyError("a bug"), UUID_1)
 
     run_in_virtual_time(test())
     assert "Watcher won on connection chartmogul_default: unexpected error." in caplog.text

@@ -164,7 +164,7 @@ def test_a_later_wait_is_served_once_a_permanent_error_is_mended(
             SnapshotStore([], "", {}), condition, name="first", chartmogul_conn_id="chartmogul_default"
         )
         with subscribe(detector, chartmogul_conn_id="chartmogul_default", interval=INTERVAL):
-            await eventually(lambda: "Watcher first" in caplog.text)
+            await eventually(lambda: "watchers: first" in caplog.text)
             sandbox.rotate_api_key(rightful)
             sandbox.set_opportunity(uuid, forecast_category="won")
             async with waiting([trigger_for(uuid)]) as (task,):

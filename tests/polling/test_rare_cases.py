@@ -111,8 +111,7 @@ async def test_a_cursor_that_is_always_refused_is_an_incomplete_round_and_not_on
     account.fault = fault
     with polled(account, watcher, 10):
         await asyncio.sleep(600)
-        assert watcher.rounds
-        assert watcher.errors
+        assert watcher.rounds[-1][1] is None
         assert account.requests < 180
         # The page before it is read again immediately, then after pauses that double.
         assert 7.5 <= refused[5] - refused[0] <= 16
