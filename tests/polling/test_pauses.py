@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from typing import Any
 
@@ -36,6 +37,19 @@ def test_the_first_request_waits_for_others_that_subscribe_but_no_longer_than_a_
         assert uuid == uuid_of(1)
 
     run_in_virtual_time(test())
+
+
+@virtual
+async def test_other_settings_of_a_connection_apply_once_it_is_loaded_again() -> None:
+    account = account_of(10)
+    with polled(account, Recorder([uuid_of(1)]), 10):
+        await asyncio.sleep(30)
+        polling = engine._engines[asyncio.get_running_loop()]
+        account.settings = dataclasses.replace(account.settings, timeout=5)
+        (source,) = polling._sources.values()
+        await polling.reload([source])
+        assert source.account
+        assert source.account.client.hook.settings.timeout == 5
 
 
 @virtual

@@ -62,6 +62,19 @@ def test_five_waits_are_polled_individually_and_six_are_looked_for_in_the_list(w
     run_in_virtual_time(test())
 
 
+@pytest.mark.parametrize(("interval", "lines"), [(5, 1), (20, 0)])
+def test_a_round_that_takes_longer_than_its_interval_is_logged_once(
+    interval: float, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        account = account_of(2_000, max_requests_per_second=1)
+        with polled(account, Recorder(), interval):
+            await asyncio.sleep(200)
+
+    run_in_virtual_time(test())
+    assert caplog.text.count("longer than the poll_interval") == lines
+
+
 @virtual
 async def test_reads_that_were_late_are_not_made_up_for() -> None:
     account = account_of(1_000)
