@@ -104,3 +104,11 @@ async def test_opportunities_that_the_list_lacks_are_polled_200_at_a_time() -> N
         assert len(set(account.polled)) == 200
         await asyncio.sleep(240)
     assert set(watcher.endings()) == set(deleted)
+
+
+@virtual
+async def test_a_round_of_chosen_opportunities_ends_once_an_interval() -> None:
+    account, watcher = account_of(10), Recorder([uuid_of(1)])
+    with polled(account, watcher, 10):
+        await asyncio.sleep(100)
+    assert 9 <= len(watcher.rounds) <= 11
