@@ -27,7 +27,7 @@ from airflow_provider_chartmogul._polling.single_polls import (
     SinglePolls,
     grace_period,
 )
-from airflow_provider_chartmogul._polling.subscription import Subscription
+from airflow_provider_chartmogul._polling.subscription import Subscription, naming
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulConfigurationError,
     ChartMogulError,
@@ -166,7 +166,8 @@ class _Account:
             failing_since = min((source.failing_since for source in self.sources), default=math.inf)
             if error and failing_since == math.inf:
                 self._set_failing_since(now)
-                log.warning("%s: all requests fail; a few are retried until one succeeds. %s", self._label(), error)
+                message = "%s: all requests fail; a few are retried until one succeeds. %s"
+                log.warning(message, self._label(), naming(None, error))
                 yielder = LoopYielder()
                 for subscription in subscriptions:
                     await yielder.step(has_woken=subscription.notify_error(error, None))
@@ -269,7 +270,7 @@ class Engine:
             except ChartMogulError as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("%s: not loaded, which is tried again. %s", _label([source]), error)
+                    log.warning("%s: loading it failed, and is retried. %s", _label([source]), error)
                 if any(subscription.opportunity_uuids is None for subscription in source.subscriptions):
                     metrics.gauge("seconds_since_complete_round", clock() - begin, conn_id=source.conn_id)
                 is_confirmed = failures > 1 and not error.transient

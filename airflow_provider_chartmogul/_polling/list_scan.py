@@ -18,6 +18,7 @@ from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.page_requests import invalid_list, page_request
 from airflow_provider_chartmogul._polling.page_schedule import WAITS_FOR_A_PAGE, seconds_between_reads
 from airflow_provider_chartmogul._polling.rate_limited_client import FAILURES_UNTIL_OUTAGE, KEY_ERRORS
+from airflow_provider_chartmogul._polling.subscription import naming
 from airflow_provider_chartmogul.exceptions import (
     ChartMogulError,
     ChartMogulInvalidRequestError,
@@ -260,7 +261,8 @@ class ListScan:
         is_list = not self._client.outage and (segment.failures > FAILURES_UNTIL_OUTAGE or not may_be_outage)
         if is_list and not self._is_failure_logged:
             self._is_failure_logged = True
-            log.warning("%s: the list cannot be read completely; waits are polled one by one. %s", self._label(), error)
+            message = "%s: the list cannot be read completely; waits are polled one by one. %s"
+            log.warning(message, self._label(), naming(None, error))
 
     def _on_misfit(self, segment: Segment, error: PositionError) -> None:
         if not self.positions.is_ordered:

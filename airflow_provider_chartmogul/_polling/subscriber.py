@@ -15,7 +15,7 @@ class Subscriber(ABC):
     Receives the results of polls. All methods are called in the event loop.
 
     :param name: names the subscriber in log lines and metrics: the watcher's name or asset, or ``wait``
-    :param is_watcher: whether errors only concern its log, as those of an outage, which the engine logs, do not
+    :param is_watcher: whether its errors are log lines only; it gets no error of an outage, which the engine logs
     :param opportunity_uuids: the opportunities to poll; None: the whole list
     """
 

@@ -63,10 +63,9 @@ class Subscription:
 
     def notify_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
         """Pass an error on; return whether a task was woken."""
-        if isinstance(error, ChartMogulError) and error.conn_id not in (None, self.chartmogul_conn_id):
+        if isinstance(error, ChartMogulError) and error.conn_id is not None:
             # Connections with the same API key share requests; a reader looks for the connection of the DAG.
-            error = copy.copy(error)
-            error.conn_id = self.chartmogul_conn_id
+            error = naming(None if self.subscriber.is_watcher else self.chartmogul_conn_id, error)
         try:
             return self.subscriber.on_error(error, opportunity_uuid)
         except Exception as defect:  # noqa: BLE001  # likewise
@@ -93,3 +92,10 @@ class Subscription:
             subject = f"{self.subscriber.name} on connection {self.chartmogul_conn_id}"
             log.error("Unexpected error in %s; it is not reported again.", subject, exc_info=defect)
         return False
+
+
+def naming(conn_id: str | None, error: ChartMogulError) -> ChartMogulError:
+    """Return a copy of an error that names this connection; None: none, for a log line that begins with it."""
+    error = copy.copy(error)
+    error.conn_id = conn_id
+    return error

@@ -38,10 +38,10 @@ async def test_two_connections_with_one_key_share_scans_waits_and_pace() -> None
 
 
 @virtual
-async def test_an_error_of_shared_requests_names_the_connection_of_each_subscriber() -> None:
+async def test_an_error_of_shared_requests_names_the_connection_of_each_wait() -> None:
     account = account_of(10)
     account.is_down = True
-    subscribers = {conn_id: Recorder() for conn_id in ("a", "b")}
+    subscribers = {conn_id: Recorder([uuid_of(1)]) for conn_id in ("a", "b")}
     with polled(account, subscribers["a"], 10, "a"), polled(account, subscribers["b"], 10, "b"):
         await asyncio.sleep(30)
     named = {

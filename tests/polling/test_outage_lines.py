@@ -89,6 +89,7 @@ def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
     begin, end = [record.getMessage() for record in caplog.records]
     assert begin.startswith(f"Connection {CONN_ID} ({users.label}): all requests fail; ")
     assert str(status) in begin
+    assert begin.count(CONN_ID) == 1
     assert re.fullmatch(rf"Connection {CONN_ID} \({users.label}\) works again after 1[78]\d\d s\.", end)
 
 
@@ -132,4 +133,5 @@ def test_one_opportunity_that_fails_is_a_line_of_its_watcher(caplog: pytest.LogC
     run_in_virtual_time(test())
     begin, end = [record.getMessage() for record in caplog.records]
     assert begin.startswith(f"Watcher w0 on connection {CONN_ID}: GET /v1/opportunities/{uuid_of(1)}: ")
+    assert begin.count(CONN_ID) == 1
     assert re.fullmatch(rf"Watcher w0 on connection {CONN_ID} works again after \d+ s\.", end)
