@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
 import time
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -23,10 +21,10 @@ from airflow_provider_chartmogul.opportunity._requests import (
     check_fields,
     list_query,
 )
-from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, read_mapping, truncated_repr
+from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuid, read_mapping, read_uuids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -99,7 +97,7 @@ class RetrieveOpportunitiesOperator(BaseOperator):
         """Retrieve the opportunities."""
         with fail_fast_on_permanent_errors():
             hook = ChartMogulHook(self.chartmogul_conn_id)
-            opportunities = hook.retrieve_opportunities(_split(self.opportunity_uuids))
+            opportunities = hook.retrieve_opportunities(read_uuids(self.opportunity_uuids))
         self.log.info("Opportunities retrieved: %d.", len(opportunities))
         return opportunities
 
@@ -299,17 +297,6 @@ class DeleteOpportunityOperator(BaseOperator):
                 self.log.info("Opportunity %s is deleted.", uuid)
                 if store is not None:
                     store.set(_DELETED, uuid)
-
-
-def _split(uuids: Iterable[str] | str) -> Iterable[str]:
-    """Return the items of a list, or of the JSON or Python text that a template of a list renders to."""
-    if not isinstance(uuids, Iterable) or isinstance(uuids, Mapping):
-        raise ValueError(f"opportunity_uuids: expected UUIDs, not {truncated_repr(uuids)}.")
-    if not isinstance(uuids, str):
-        return uuids
-    if not uuids.strip():
-        raise ValueError("opportunity_uuids: empty text; an empty list is written [].")
-    return [uuid for uuid in re.split(r"[\s,\[\]\"']+", uuids) if uuid]
 
 
 def _log_opportunity(operator: BaseOperator, opportunity: Mapping[str, Any]) -> None:

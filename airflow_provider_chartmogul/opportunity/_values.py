@@ -40,22 +40,33 @@ def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str
     """
     Return several UUIDs of opportunities in lower case and in the order given, without duplicates.
 
+    :param value: as for :func:`read_uuids`
+    :param wait_for: ``all`` or ``any`` of them; ``any`` needs at least one
+    :raises ValueError: if it is anything else
+    """
+    uuids = list(dict.fromkeys(map(check_opportunity_uuid, read_uuids(value))))
+    if not uuids and wait_for == "any":
+        raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
+    return uuids
+
+
+def read_uuids(value: object) -> Iterable[Any]:
+    """
+    Return the items of a list of UUIDs, unchecked.
+
     :param value: an iterable of UUIDs; or text, since templates render to text: comma-separated, or a list in JSON or
         Python notation
-    :param wait_for: ``all`` or ``any`` of them; ``any`` needs at least one
     :raises ValueError: if it is anything else
     """
     if isinstance(value, str):
         text = value.strip()
-        is_list = text.startswith("[") and text.endswith("]")
-        inner = text[1:-1].strip() if is_list else text
-        value = [item.strip().strip("'\"") for item in inner.split(",")] if inner or not is_list else []
+        if not text:
+            raise ValueError("opportunity_uuids: expected UUIDs, not empty text; an empty list is written [].")
+        inner = text[1:-1].strip() if text.startswith("[") and text.endswith("]") else text
+        return [item.strip().strip("'\"") for item in inner.split(",")] if inner else []
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError(f"opportunity_uuids: expected UUIDs, not {truncated_repr(value)}.")
-    uuids = list(dict.fromkeys(check_opportunity_uuid(uuid) for uuid in value))
-    if not uuids and wait_for == "any":
-        raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
-    return uuids
+    return value
 
 
 def check_forecast_categories(value: object, parameter: str) -> frozenset[str]:

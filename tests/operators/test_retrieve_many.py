@@ -85,7 +85,9 @@ def test_they_can_come_from_other_tasks_mapped_ones_too(sandbox: Sandbox) -> Non
     ("uuids", "message"),
     [
         ([EXAMPLE_OPPORTUNITY_UUID, "4ee13ca4"], "opportunity_uuid: expected one like .* not '4ee13ca4'"),
-        ("", "opportunity_uuids: empty text; an empty list is written"),
+        ("", "opportunity_uuids: expected UUIDs, not empty text; an empty list is written"),
+        # A template of one of them rendered to nothing.
+        (f"{EXAMPLE_OPPORTUNITY_UUID}, ", "opportunity_uuid: expected one like .* not ''"),
         ("None", "opportunity_uuid: expected one like"),
         (None, "opportunity_uuids: expected UUIDs, not None"),
         (5, "opportunity_uuids: expected UUIDs, not 5"),
