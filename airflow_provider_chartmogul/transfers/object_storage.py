@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.transfers._rows import Row
 
 _SECONDS_BETWEEN_REPORTS = 10.0
-_COMPRESSIONS = frozenset({"gz", "gzip", "zst", "zstd", "bz2", "xz", "lz4", "zip", "br"})  # by which readers go
+# Endings by which readers choose how to decompress a file.
+_COMPRESSIONS = frozenset(
+    f".{name}" for name in ("gz", "gzip", "zst", "zstd", "bz2", "xz", "lzma", "lz4", "zip", "br", "snappy", "deflate")
+)
 
 
 class ChartMogulToObjectStorageOperator(BaseOperator):
@@ -120,19 +124,18 @@ class ChartMogulToObjectStorageOperator(BaseOperator):
         path = str(self.path)
         if self.path is None or not path or path != path.strip():
             raise ValueError(f"path: expected the name of a file, without white space around it, not {self.path!r}.")
-        suffix = path.rpartition(".")[2]
-        if self.format == "parquet" and suffix.lower() in _COMPRESSIONS:
-            raise ValueError(f"path: Parquet is compressed in itself; leave out .{suffix}.")
-        if suffix.lower() in _COMPRESSIONS and suffix != "gz":
-            raise ValueError(f"path: .{suffix} is no compression that is written; expected .gz, or none.")
+        suffix = PurePosixPath(path).suffix
+        if suffix.lower() in _COMPRESSIONS:
+            if self.format == "parquet":
+                raise ValueError(f"path: Parquet is compressed in itself; leave out {suffix}.")
+            if suffix != ".gz":
+                raise ValueError(f"path: {suffix} is not supported; end the name in .gz for gzip, or leave it out.")
         if self.format == "parquet" and self.page_fields:
             raise ValueError("page_fields: opportunities need none; leave it out.")
         if isinstance(self.page_fields, str):
             raise ValueError(f"page_fields: expected a list of names, not {self.page_fields!r}.")
-        if _is_bucket(path):
-            raise ValueError(f"path: {path} is a bucket; expected a key in it.")
-        if path.endswith("/"):
-            raise ValueError("path: expected the name of a file, not of a folder.")
+        if _is_bucket(path) or path.endswith("/"):
+            raise ValueError(f"path: expected the name of a file, or a bucket and a key in it, not {path}.")
 
     def _write(self, pages: Iterator[list[Row]], file: IO[bytes]) -> tuple[int, int]:
         writer = self._writer(file)

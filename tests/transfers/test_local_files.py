@@ -154,3 +154,8 @@ def test_a_relative_path_and_a_home_folder_are_taken(tmp_path: Path, monkeypatch
     export("~/o.jsonl")
     assert (tmp_path / "exports" / "o.jsonl").is_file()
     assert (tmp_path / "home" / "o.jsonl").is_file()
+
+
+@pytest.mark.parametrize("path", ["zip", "o.zst/o.jsonl", "o.ndjson", "o.json.gz"])
+def test_the_name_of_a_compression_is_refused_at_the_end_only(path: str) -> None:
+    assert ChartMogulToObjectStorageOperator(task_id="export", path=path).path == path

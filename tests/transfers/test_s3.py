@@ -225,7 +225,7 @@ def test_a_bucket_without_a_key_is_refused_before_anything_is_read(sandbox: Sand
     operator = ChartMogulToObjectStorageOperator(task_id="export", path="{{ params.path }}")
     for path in (f"s3://{conn_id}@{BUCKET}", f"s3://{conn_id}@{BUCKET}/"):
         operator.path = path
-        with pytest.raises(AirflowFailException, match=r"warehouse/? is a bucket; expected a key in it"):
+        with pytest.raises(AirflowFailException, match=r"a bucket and a key in it, not \S+warehouse/?\."):
             operator.execute({})
     assert sandbox.requests == []
     assert keys(bucket) == []
