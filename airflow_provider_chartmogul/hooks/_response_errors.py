@@ -116,10 +116,7 @@ def check_opportunity(payload: Any, method: str, uuid: str | None = None) -> dic
     if is_opportunity and uuid in (None, payload["uuid"]):
         return payload  # type: ignore[no-any-return]  # a dict
     path = f"/v1/opportunities/{uuid}" if uuid else "/v1/opportunities"
-    if is_opportunity:
-        message = f"expected opportunity {uuid}, got another"
-        raise ChartMogulInvalidResponseError(message, method=method, path=path, may_have_acted=True)
-    message = "expected a JSON object with a uuid"
+    message = f"expected opportunity {uuid}, got another" if is_opportunity else "expected a JSON object with a uuid"
     raise ChartMogulInvalidResponseError(message, method=method, path=path, may_have_acted=True)
 
 
