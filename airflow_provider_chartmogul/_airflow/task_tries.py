@@ -38,9 +38,8 @@ def earlier_tries(context: Context) -> EarlierTries | None:
     if ti is None or ti.try_number <= 1:
         return None
     dag_run = context["dag_run"]
-    # A scheduled run starts after its data interval, a manual one after its logical date. Airflow 2 has no run_after,
-    # and a manual run of Airflow 3 may have neither date.
-    names = ("run_after", "data_interval_end", "logical_date", "start_date")
+    # Airflow 2 has no run_after, and a manual run of Airflow 3 may have no logical date.
+    names = ("run_after", "logical_date", "start_date")
     moments = [moment for name in names if (moment := getattr(dag_run, name, None))]
     return EarlierTries(min(moments), dag_run.start_date or max(moments))
 

@@ -117,7 +117,7 @@ class ChangeDetector(Subscriber):
             # An empty list may be a fault that the next poll no longer meets.
             self._store.mark_baseline_complete((datetime.now(UTC) - _MOST_CLOCK_SKEW).isoformat())
         self._has_unsaved.set()
-        return await self._missing_from(listed) if self.opportunity_uuids is None and listed is not None else ()
+        return () if listed is None else await self._missing_from(listed)
 
     def acknowledge(self, change: Change) -> None:
         """Record that the event of a change was yielded to Airflow."""

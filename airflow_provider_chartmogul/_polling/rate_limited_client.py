@@ -70,15 +70,14 @@ class RateLimitedClient:
         self._rate_lock = asyncio.Lock()
         self._failures = 0
         self._last_error: ChartMogulError | None = None
-        self._is_healthy = asyncio.Event()
-        self._is_healthy.set()
+        self._is_healthy = True
         self._next_probe = -math.inf
         self._is_suspected = asyncio.Event()
 
     @property
     def outage(self) -> ChartMogulError | None:
         """The last error, if nothing but an occasional probe is sent."""
-        return None if self._is_healthy.is_set() else self._last_error
+        return None if self._is_healthy else self._last_error
 
     @property
     def tags(self) -> dict[str, Any]:
@@ -147,9 +146,7 @@ class RateLimitedClient:
         # One at a time, so that a pause is kept by all requests but those in flight.
         async with self._rate_lock:
             while self.outage and (wait := self._next_probe - clock()) > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(wait, _SECONDS_BETWEEN_CHECKS)):
-                        await self._is_healthy.wait()
+                await asyncio.sleep(min(wait, _SECONDS_BETWEEN_CHECKS))
             await asyncio.sleep(self._rate_limit.reserve(clock()))
             while pause := self._rate_limit.pause_left(clock()):
                 metrics.count("rate_limit_pauses", **self.tags)
@@ -164,7 +161,7 @@ class RateLimitedClient:
             self._rate_limit.on_rate_limited(now, error.retry_after)
         elif error is None or not (error.transient or isinstance(error, KEY_ERRORS)):
             self._failures, self.last_success = 0, now
-            self._is_healthy.set()
+            self._is_healthy = True
         else:
             # No sign of an outage if another request succeeded meanwhile.
             self._failures += sent > self.last_success
@@ -180,6 +177,6 @@ class RateLimitedClient:
 
     def _begin_outage(self, now: float) -> None:
         """Send nothing but an occasional probe; the next one later if there is an outage already."""
-        self._is_healthy.clear()
+        self._is_healthy = False
         exponent = min(max(self._failures - FAILURES_UNTIL_OUTAGE, 0), 10)
         self._next_probe = now + min(2.0**exponent, LONGEST_BACKOFF)

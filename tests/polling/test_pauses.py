@@ -55,7 +55,7 @@ async def test_other_settings_of_a_connection_apply_once_it_is_loaded_again() ->
 @virtual
 async def test_a_connection_that_cannot_be_loaded_is_one_error_however_many_opportunities_wait() -> None:
     account, recorder = account_of(10), Recorder([uuid_of(number) for number in range(3)])
-    account.connections["chartmogul_default"] = RuntimeError("the secrets backend is down")
+    account.connections["chartmogul_default"] = OSError("the secrets backend is down")
     with polled(account, recorder, 3_600):
         await asyncio.sleep(200)
     # After 2, 4, 8, 16 and 32 seconds, then every minute.

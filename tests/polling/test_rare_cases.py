@@ -168,30 +168,36 @@ async def test_a_connection_that_is_not_found_once_ends_no_wait() -> None:
     assert uuid_of(1) in recorder.now
 
 
-@virtual
-async def test_work_that_fails_in_an_unheard_of_way_is_begun_again_once_a_second() -> None:
+def test_work_that_fails_in_an_unheard_of_way_is_logged_and_begun_again_once_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class UnheardOfError(BaseException):
         pass
 
-    account, recorder = account_of(10), Recorder([uuid_of(1)])
-    lookups = 0
-    account.poll()
-    polling = engine._engines[asyncio.get_running_loop()]
-    open_hook = polling._open_hook
+    async def test() -> None:
+        account, recorder = account_of(10), Recorder([uuid_of(1)])
+        lookups = 0
+        account.poll()
+        polling = engine._engines[asyncio.get_running_loop()]
+        open_hook = polling._open_hook
 
-    async def fail_often(conn_id: str) -> Any:
-        nonlocal lookups
-        lookups += 1
-        if lookups <= 20:
-            raise UnheardOfError
-        return await open_hook(conn_id)
+        async def fail_often(conn_id: str) -> Any:
+            nonlocal lookups
+            lookups += 1
+            if lookups <= 20:
+                raise UnheardOfError
+            return await open_hook(conn_id)
 
-    polling._open_hook = fail_often
-    with polled(account, recorder, 60):
-        await asyncio.sleep(9.5)
-        assert lookups == 10
-        await asyncio.sleep(20)
-        assert uuid_of(1) in recorder.now
+        polling._open_hook = fail_often
+        with polled(account, recorder, 60):
+            await asyncio.sleep(9.5)
+            assert lookups == 10
+            await asyncio.sleep(20)
+            assert uuid_of(1) in recorder.now
+
+    run_in_virtual_time(test())
+    assert caplog.text.count("met an unexpected error and goes on") == 20
+    assert "UnheardOfError" in caplog.text
 
 
 @virtual

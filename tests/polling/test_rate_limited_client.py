@@ -16,13 +16,14 @@ import pytest_asyncio
 from airflow_provider_chartmogul._polling.engine import open_hook
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
 from airflow_provider_chartmogul.exceptions import (
+    ChartMogulError,
     ChartMogulNotFoundError,
     ChartMogulRateLimitError,
     ChartMogulUnavailableError,
     ChartMogulUnreachableError,
 )
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
-from tests.hooks.stand_ins import rate_limit, settings_of
+from tests.hooks.stand_ins import error_of, rate_limit, settings_of
 from tests.polling.recorder import Recorder, account_of, polled, virtual
 from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
@@ -238,3 +239,77 @@ def test_failures_of_requests_sent_before_another_succeeded_are_no_outage(succes
         assert (client.outage is None) == (successes_meanwhile > 0)
 
     run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_429_is_neither_a_failure_nor_a_success(status: int) -> None:
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1000)
+        for each in (503, 503, 503, 503, 429, 429, status):
+            with pytest.raises(ChartMogulError):
+                await client.call(_fail_with(each))
+        assert (client.outage is None) == (status == 429)
+
+    run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_requests_that_time_out_are_an_outage_if_others_do_too_unless_there_was_a_429(*, is_limited: bool) -> None:
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1000)
+        await asyncio.gather(*[client.call(hang) for _ in range(5)], return_exceptions=True)
+        await client.until_outage_is_suspected()
+        assert client.outage is None
+        await client.confirm_outage(hang, _fail_with(429) if is_limited else hang)
+        assert (client.outage is None) == is_limited
+
+    run_in_virtual_time(test())
+
+
+def test_the_hook_may_raise_by_itself_that_a_request_took_too_long() -> None:
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1000)
+
+        async def fail_late(_hook: Any) -> None:
+            await asyncio.sleep(client.hook.settings.timeout + 0.5)
+            raise ChartMogulUnreachableError("by the hook")
+
+        with pytest.raises(ChartMogulUnreachableError, match="by the hook"):
+            await client.call(fail_late)
+
+    run_in_virtual_time(test())
+
+
+def test_in_an_outage_no_request_is_sent_before_the_one_in_flight_has_ended() -> None:
+    in_flight, most = 0, 0
+
+    async def hang_counted(_hook: Any) -> None:
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            in_flight -= 1
+
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1000)
+        for _ in range(5):
+            with pytest.raises(ChartMogulUnavailableError):
+                await client.call(_fail_with(503))
+        assert client.outage
+        await asyncio.gather(*[client.call(hang_counted) for _ in range(3)], return_exceptions=True)
+        assert most == 1
+
+    run_in_virtual_time(test())
+
+
+async def hang(_hook: Any) -> None:
+    await asyncio.sleep(1000)
+
+
+def _fail_with(status: int) -> Callable[[Any], Any]:
+    async def fail(_hook: Any) -> None:
+        raise error_of("opportunities", status)
+
+    return fail

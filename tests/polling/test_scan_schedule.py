@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from tests.hooks.stand_ins import error_of
 from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
@@ -112,3 +114,79 @@ async def test_a_round_of_chosen_opportunities_ends_once_an_interval() -> None:
     with polled(account, watcher, 10):
         await asyncio.sleep(100)
     assert 9 <= len(watcher.rounds) <= 11
+
+
+@virtual
+async def test_two_waits_that_are_left_on_a_page_are_polled_by_that_page() -> None:
+    account = account_of(200)
+    uuids = list(account.categories)
+    with polled(account, Recorder(uuids[:2]), 10):
+        with polled(account, Recorder(uuids[2:6]), 10):
+            await asyncio.sleep(30)
+        await asyncio.sleep(30)
+        polls, begin = len(account.polled), clock()
+        await asyncio.sleep(100)
+    assert len(account.polled) == polls
+    assert account.pages_since(begin) == pytest.approx(10, abs=1)
+
+
+@virtual
+async def test_pages_that_nobody_needed_are_read_once_more_waits_begin() -> None:
+    account = account_of(1_000)
+    uuids = [uuid for _, uuid in account.positions()]
+    with polled(account, Recorder(uuids[:6]), 10):
+        await asyncio.sleep(30)
+        assert "end" not in [what for _, what in account.log]
+        with polled(account, Recorder(uuids[600:620]), 10):
+            await asyncio.sleep(30)
+            polls = len(account.polled)
+            await asyncio.sleep(100)
+            assert len(account.polled) == polls
+
+
+@virtual
+async def test_the_page_of_a_wait_that_has_ended_is_not_searched() -> None:
+    account = account_of(1_000)
+    with polled(account, Recorder([uuid_of(number) for number in range(4)]), 10):
+        await asyncio.sleep(30)
+        with polled(account, Recorder([uuid_of(5)]), 10):
+            await asyncio.sleep(30)
+        with polled(account, Recorder([uuid_of(6)]), 10):
+            await asyncio.sleep(30)
+    assert account.pages_since(0) == 0
+
+
+def test_a_first_round_that_takes_longer_than_the_others_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        account = account_of(4_000, max_requests_per_second=1)
+        account.categories.update(dict.fromkeys(account.categories, "lost"))
+        with polled(account, Recorder(), 15):
+            await asyncio.sleep(600)
+
+    run_in_virtual_time(test())
+    assert "longer than the poll_interval" not in caplog.text
+
+
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["on a page that fails", "of a list read in sequence"])
+def test_a_wait_is_polled_individually_at_once(*, is_ordered: bool) -> None:
+    async def test() -> None:
+        account = account_of(400)
+        uuids = list(account.categories)
+        if not is_ordered:
+            account.extra = {uuid: {"created_at": f"2026-01-{1 + n % 28:02}"} for n, uuid in enumerate(uuids)}
+        with polled(account, Recorder(), 60), polled(account, Recorder(uuids[:3]), 60):
+            await asyncio.sleep(150)
+
+            def fault(_endpoint: str, query: dict[str, Any]) -> None:
+                if is_ordered and "cursor" in query:
+                    raise error_of("opportunities", 504)
+
+            account.fault = fault
+            await asyncio.sleep(100)
+            joined, wait = clock(), Recorder([uuids[5]])
+            with polled(account, wait, 60):
+                await asyncio.sleep(1.5)
+                assert uuids[5] in account.polled
+                assert account.pages_since(joined) == 0
+
+    run_in_virtual_time(test())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
+from tests.airflow.stand_ins import replace_gauge
 from tests.hooks.stand_ins import error_of
 from tests.polling.recorder import HANG, Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
@@ -179,3 +181,80 @@ async def test_opportunities_that_the_list_hides_for_good_keep_no_deletion_from_
             del account.categories[uuid]
         await asyncio.sleep(900)
     assert set(watchers[0].endings()) == set(watchers[1].endings()) == deleted
+
+
+@virtual
+async def test_a_page_that_was_requested_before_an_individual_poll_does_not_undo_its_result() -> None:
+    account, wait = account_of(100), Recorder([uuid_of(7)])
+    with polled(account, Recorder(), 60), polled(account, wait, 5):
+        await asyncio.sleep(30)
+        account.page_seconds = 20
+        requests = account.pages_since(0)
+        while account.pages_since(0) == requests:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        account.categories[uuid_of(7)] = "won"
+        await asyncio.sleep(6)
+        assert wait.now[uuid_of(7)] == "won"
+        changed = wait.changed[uuid_of(7)]
+        await asyncio.sleep(20)
+        assert wait.changed[uuid_of(7)] == changed
+
+
+@virtual
+async def test_a_page_that_was_requested_before_a_deletion_was_confirmed_does_not_undo_it() -> None:
+    account, watcher, deleted = account_of(100), Recorder(), uuid_of(7)
+    pages = 0
+
+    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+        nonlocal pages
+        if endpoint != "opportunities":
+            raise error_of(endpoint, 404)
+        pages += 1
+        # One page lacks it, and the next one, which is slow, still has it.
+        account.unlisted = set() if pages in (1, 3) else {deleted}
+
+    account.fault = fault
+    account.page_seconds = 15
+    with polled(account, watcher, 10):
+        await asyncio.sleep(120)
+    confirmed = watcher.errors[0][0]
+    assert watcher.endings()[0] == deleted
+    assert watcher.received[deleted] < confirmed
+
+
+@virtual
+async def test_many_requests_that_hang_leave_slots_to_the_opportunities_that_do_not() -> None:
+    account = account_of(3_000, timeout=HANG, max_concurrent_requests=4)
+    uuids = [uuid_of(number) for number in range(0, 2_400, 200)]
+    with polled(account, Recorder(uuids), 10):
+        await asyncio.sleep(30)
+        account.hanging = set(uuids[:8])
+        await asyncio.sleep(100)  # until each of them has failed
+        begin = clock()
+        await asyncio.sleep(600)
+    for uuid in uuids[8:]:
+        sent = [moment for moment, what in account.log if what == uuid and moment > begin]
+        assert max(later - earlier for earlier, later in itertools.pairwise(sent)) < 15
+
+
+def test_a_deletion_that_was_confirmed_is_no_wait_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    replace_gauge(monkeypatch, lambda name, value, **_: waits.append(value) if name == "waits" else None)
+
+    class Forgetting(Recorder):
+        def on_error(self, error: Exception, opportunity_uuid: str | None) -> bool:
+            self.now.pop(opportunity_uuid or "", None)
+            return super().on_error(error, opportunity_uuid)
+
+    async def test() -> None:
+        account = account_of(300)
+        with polled(account, Forgetting(), 10):
+            await asyncio.sleep(30)
+            for number in (*range(50), 100):
+                del account.categories[uuid_of(number)]
+                await asyncio.sleep(60 if number >= 49 else 0)
+            assert max(waits) >= 50
+            assert waits[-1] <= 1
+
+    run_in_virtual_time(test())
