@@ -210,9 +210,7 @@ class ChartMogulHook(BaseHook):
         :param opportunity_uuid: the opportunity's UUID
         :raises ValueError: if that is not a UUID
         """
-        uuid = check_opportunity_uuid(opportunity_uuid)
-        with on_connection(self.chartmogul_conn_id):
-            return check_opportunity(self.request("GET", f"opportunities/{uuid}"), "GET", uuid)
+        return self._request_opportunity("GET", check_opportunity_uuid(opportunity_uuid))
 
     def retrieve_opportunities(self, opportunity_uuids: Iterable[str | UUID]) -> list[dict[str, Any]]:
         """
@@ -251,8 +249,7 @@ class ChartMogulHook(BaseHook):
         :param opportunity: see :class:`~airflow_provider_chartmogul.opportunity.NewOpportunity`
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
-        with on_connection(self.chartmogul_conn_id):
-            return check_opportunity(self.request("POST", "opportunities", json=create_body(opportunity)), "POST")
+        return self._request_opportunity("POST", json=create_body(opportunity))
 
     def update_opportunity(self, opportunity_uuid: str | UUID, **changes: Unpack[OpportunityChanges]) -> dict[str, Any]:
         """
@@ -262,10 +259,7 @@ class ChartMogulHook(BaseHook):
         :param changes: see :class:`~airflow_provider_chartmogul.opportunity.OpportunityChanges`; None is sent as null
         :raises ValueError: naming every field that is wrong; nothing was sent
         """
-        uuid = check_opportunity_uuid(opportunity_uuid)
-        payload = self.request("PATCH", f"opportunities/{uuid}", json=update_body(changes))
-        with on_connection(self.chartmogul_conn_id):
-            return check_opportunity(payload, "PATCH", uuid)
+        return self._request_opportunity("PATCH", check_opportunity_uuid(opportunity_uuid), update_body(changes))
 
     def delete_opportunity(self, opportunity_uuid: str | UUID) -> None:
         """
@@ -281,6 +275,11 @@ class ChartMogulHook(BaseHook):
             # An earlier request, whose response was lost, deleted it.
             if not error.may_have_acted:
                 raise
+
+    def _request_opportunity(self, method: str, uuid: str | None = None, json: Any = None) -> dict[str, Any]:
+        endpoint = f"opportunities/{uuid}" if uuid else "opportunities"
+        with on_connection(self.chartmogul_conn_id):
+            return check_opportunity(self.request(method, endpoint, json=json), method, uuid)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and a message for the person who set it up; never raises."""
