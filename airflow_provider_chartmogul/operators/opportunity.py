@@ -75,7 +75,7 @@ class RetrieveOpportunitiesOperator(BaseOperator):
     One task that retrieves 100 opportunities costs Airflow much less than 100 mapped tasks that retrieve one each.
     If one of the opportunities cannot be retrieved, the task fails.
 
-    :param opportunity_uuids: the UUIDs: a list, another task's output, or text that lists them (templated)
+    :param opportunity_uuids: the UUIDs: a list, another task's output, text of a list, or comma-separated (templated)
     :param chartmogul_conn_id: the Airflow connection to use (templated)
     """
 
