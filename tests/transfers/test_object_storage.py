@@ -390,11 +390,3 @@ def test_what_is_no_endpoint_fails_without_retry_or_request(endpoint: str, sandb
         export(tmp_path / "o.jsonl", endpoint=endpoint).execute({})
     assert sandbox.requests == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_store_without_its_provider_is_named_with_the_fix(account: Sandbox) -> None:
-    with pytest.raises(
-        AirflowFailException, match=r"path: .*'?nowhere'?\. .*install the Airflow provider of its store"
-    ):
-        export("nowhere://bucket/key").execute({})
-    assert account.requests == []

@@ -6,13 +6,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_chartmogul.transfers._atomic import Target, atomic_open, target_for
+from airflow_provider_chartmogul.transfers.object_storage import ChartMogulToObjectStorageOperator
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airflow_provider_chartmogul.sandbox import Sandbox
 
 
 class RenamingStore(LocalFileSystem):  # type: ignore[misc]  # fsspec is not typed
@@ -75,3 +79,11 @@ def test_a_temporary_file_that_cannot_be_removed_is_left(tmp_path: Path) -> None
 def test_a_folder_is_no_target(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a folder; expected the name of a file"):
         target(RenamingStore, tmp_path).check()
+
+
+def test_a_store_without_its_provider_is_named_with_the_fix(sandbox: Sandbox) -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"path: .*'?nowhere'?\. .*install the Airflow provider of its store"
+    ):
+        ChartMogulToObjectStorageOperator(task_id="export", path="nowhere://bucket/key").execute({})
+    assert sandbox.requests == []
