@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # The triggerer writes events to the database about once a second, and loses those in memory if it is killed.
 _SECONDS_UNTIL_EVENT_IS_STORED = 5.0
+_SECONDS_UNTIL_DELIVERY_IS_SAVED = 10.0  # so that many events are one save
+_SECONDS_BETWEEN_SAVES = 5.0
 _FEWEST_SECONDS_BETWEEN_TRIES = 1.0
 _MOST_SECONDS_BETWEEN_TRIES = 30.0
 _COMPARISONS_IN_A_STEP = 2_000  # of the event loop
@@ -36,7 +38,7 @@ class ChangeDetector(Subscriber):
     """
     Compare poll results with the snapshot, and queue each wanted difference.
 
-    A change is stored together with the new values as soon as it is detected, and removed some seconds after
+    A change is stored together with the new values at the end of the round, and removed some seconds after
     :meth:`acknowledge`, so that a triggerer that is killed in between sends its event again.
 
     :param store: the snapshot
@@ -121,7 +123,9 @@ class ChangeDetector(Subscriber):
 
     def acknowledge(self, change: Change) -> None:
         """Record that the event of a change was yielded to Airflow."""
-        asyncio.get_running_loop().call_later(_SECONDS_UNTIL_EVENT_IS_STORED, self._settle, change)
+        loop = asyncio.get_running_loop()
+        loop.call_later(_SECONDS_UNTIL_EVENT_IS_STORED, self._store.remove_pending, change)
+        loop.call_later(_SECONDS_UNTIL_DELIVERY_IS_SAVED, self._has_unsaved.set)
         metrics.count("events", conn_id=self._conn_id, watcher=self.name)
 
     async def load(self) -> None:
@@ -148,7 +152,9 @@ class ChangeDetector(Subscriber):
         while True:
             await self._has_unsaved.wait()
             self._has_unsaved.clear()
-            await self._use_store(self._store.save, "Until it is saved, a restart repeats events.")
+            if not self._store.is_saved:
+                await self._use_store(self._store.save, "Until it is saved, a restart repeats events.")
+                await asyncio.sleep(_SECONDS_BETWEEN_SAVES)
 
     def _on_response(self, uuid: str) -> None:
         if uuid in self._failing:
@@ -175,13 +181,8 @@ class ChangeDetector(Subscriber):
             round=self._round,
         )
         self._store.add_pending(change)
-        self._has_unsaved.set()
         self.changes.put_nowait(change)
         return True
-
-    def _settle(self, change: Change) -> None:
-        self._store.remove_pending(change)
-        self._has_unsaved.set()
 
     async def _missing_from(self, listed: AbstractSet[str]) -> list[str]:
         missing = []

@@ -20,12 +20,12 @@ from tests.polling.virtual_account import VirtualStore
 from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 SETTLED = 20.0
 """Seconds after which Airflow has stored an event and the snapshot is saved."""
 
-SURELY_REPEATED, PERHAPS_REPEATED = 4.0, 6.0
+SURELY_REPEATED, PERHAPS_REPEATED = 4.0, 16.0
 """Seconds until a crash for which an event that was handed over is repeated."""
 
 VALUES: dict[str, list[Any]] = {
@@ -127,19 +127,34 @@ class Snapshot:
     newest: int = -1
     has_baseline: bool = False
 
+    def copy(self) -> Snapshot:
+        return Snapshot(dict(self.known), self.newest, self.has_baseline)
+
+
+class WorldStore(VirtualStore):
+    """A store that calls back after each write."""
+
+    on_write: Callable[[], None]
+
+    def set(self, key: str, value: Any) -> None:
+        super().set(key, value)
+        self.on_write()
+
 
 class World:
     """An account, a triggerer that watches it, and the events to expect."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
-        self.store = VirtualStore()
+        self.store = WorldStore()
+        self.store.on_write = self._on_write
         self.account: dict[str, JSON] = {}
         self.events: list[EventTuple] = []
         self.expected: list[EventTuple] = []
         self.repeated: list[EventTuple] = []
-        self._handed_over: list[tuple[float, EventTuple]] = []
+        self._handed_over: list[tuple[float, int, EventTuple]] = []
         self._model = Snapshot()
+        self._saved, self._saved_events = Snapshot(), 0
         self._time = 0
 
     async def live_through(self, steps: list[tuple[Any, ...]]) -> None:
@@ -217,8 +232,16 @@ class World:
 
     async def _crash(self) -> None:
         now = asyncio.get_running_loop().time()
-        self.expected += [event for moment, event in self._handed_over if now - moment < SURELY_REPEATED]
-        self.repeated += [event for moment, event in self._handed_over if now - moment < PERHAPS_REPEATED]
+        # Later polls find the net difference from the last write.
+        self.repeated += self.expected[self._saved_events :]
+        del self.expected[self._saved_events :]
+        self._model = self._saved.copy()
+        for moment, writes, event in self._handed_over:
+            if now - moment < SURELY_REPEATED and writes < self.store.writes:
+                self.expected.append(event)
+            if now - moment < PERHAPS_REPEATED:
+                self.repeated.append(event)
+        self._saved_events = len(self.expected)
         self._handed_over.clear()
         await self._stop()
         await self._start()
@@ -227,12 +250,16 @@ class World:
         polled = self.watcher.chosen or self.account
         entries = enumerate(self.account.items())
         seen = {uuid: each for index, (uuid, each) in entries if index not in hidden and uuid in polled}
-        self.expected += self._expect(seen, is_complete=is_complete)
+        self._expect(seen)
+        if is_complete or self.watcher.chosen:
+            self._expect_baseline()
         for opportunity in seen.values():
             self.detector.on_opportunity(dict(opportunity))
         missing: Collection[str] = [uuid for uuid in self.watcher.chosen if uuid not in self.account]
         if not self.watcher.chosen:
             missing = await self.detector.on_round_end(seen.keys() if is_complete else None)
+        if is_complete or self.watcher.chosen:
+            self._expect_missing(seen)
         for uuid in missing:
             if uuid in self.account:
                 self.detector.on_opportunity(dict(self.account[uuid]))
@@ -243,27 +270,33 @@ class World:
             await self.detector.on_round_end(None)
         await asyncio.sleep(0.1)
 
-    def _expect(self, seen: dict[str, JSON], *, is_complete: bool) -> list[EventTuple]:
-        model, expected, is_chosen = self._model, [], bool(self.watcher.chosen)
-        if is_complete and not is_chosen:
-            seen = {**seen, **{uuid: self.account[uuid] for uuid in model.known if uuid in self.account}}
+    def _expect(self, seen: dict[str, JSON]) -> None:
+        model = self._model
         for uuid, after in seen.items():
             before = model.known.get(uuid)
             created_at = int(after["created_at"][-4:-1])
-            is_new = before is None and model.has_baseline and created_at > model.newest and not is_chosen
+            is_new = before is None and model.has_baseline and created_at > model.newest and not self.watcher.chosen
             if before is None and not model.has_baseline:
                 model.newest = max(model.newest, created_at)
             event = "created" if before is None else "changed"
             if is_new or (before and self.watcher.values(before) != self.watcher.values(after)):
-                expected += self._event(event, before, after)
+                self.expected += self._event(event, before, after)
             model.known[uuid] = after
-        if is_complete or is_chosen:
-            for uuid in [uuid for uuid in model.known if uuid not in self.account]:
-                expected += self._event("deleted", model.known.pop(uuid), None)
-            if not model.has_baseline and model.newest == -1:
-                model.newest = 1_000  # an empty list: none of this world's past is new
-            model.has_baseline = True
-        return expected
+
+    def _expect_baseline(self) -> None:
+        if not self._model.has_baseline and self._model.newest == -1:
+            self._model.newest = 1_000  # an empty list: none of this world's past is new
+        self._model.has_baseline = True
+
+    def _expect_missing(self, seen: dict[str, JSON]) -> None:
+        known = self._model.known
+        if not self.watcher.chosen:
+            self._expect({uuid: self.account[uuid] for uuid in known if uuid in self.account and uuid not in seen})
+        for uuid in [uuid for uuid in known if uuid not in self.account]:
+            self.expected += self._event("deleted", known.pop(uuid), None)
+
+    def _on_write(self) -> None:
+        self._saved, self._saved_events = self._model.copy(), len(self.expected)
 
     def _event(self, event: str, before: JSON | None, after: JSON | None) -> list[EventTuple]:
         opportunity = after or before
@@ -309,7 +342,7 @@ class World:
             ]
             event = (change.event, change.opportunity_uuid, *texts)
             self.events.append(event)
-            self._handed_over.append((asyncio.get_running_loop().time(), event))
+            self._handed_over.append((asyncio.get_running_loop().time(), self.store.writes, event))
             detector.acknowledge(change)
 
 

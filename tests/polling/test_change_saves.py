@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
 from airflow_provider_chartmogul._polling import snapshot_store
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
 from tests.polling.detectors import detector_of, opportunity, running
-from tests.polling.virtual_account import VirtualStore
+from tests.polling.virtual_account import VirtualStore, uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 
-SETTLED = 11.0
+if TYPE_CHECKING:
+    from airflow_provider_chartmogul._polling.change_detector import ChangeDetector
+
+SETTLED = 16.0
 """Seconds after which Airflow has stored an event, and the snapshot with it."""
 
 
@@ -26,6 +30,7 @@ def test_a_change_is_stored_until_its_event_was_handed_over_and_had_time_to_be_s
             detector.on_opportunity(opportunity())
             await detector.on_round_end({UUID_1})
             detector.on_opportunity(opportunity(category="won"))
+            await detector.on_round_end({UUID_1})
             await asyncio.sleep(SETTLED)
             assert "won" in str(store.values["key"]["opportunities"])
             assert len(store.values["key"]["pending"]) == 1, "The event is held back."
@@ -46,7 +51,7 @@ def test_won_and_lost_before_the_event_was_handed_over_is_still_won_after_a_rest
             for category in ("pipeline", "won", "lost"):
                 detector.on_opportunity(opportunity(category=category))
                 await detector.on_round_end({UUID_1})
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(SETTLED)
         for seconds in (4, SETTLED):
             async with running(store, target="won") as detector:
                 change = detector.changes.get_nowait()
@@ -115,10 +120,11 @@ def test_each_event_gets_its_own_time_to_be_stored() -> None:
         async with running(store) as detector:
             for category in ("pipeline", "won", "lost"):
                 detector.on_opportunity(opportunity(category=category))
+            await detector.on_round_end({UUID_1})
             detector.acknowledge(detector.changes.get_nowait())
-            await asyncio.sleep(4)
+            await asyncio.sleep(6)
             detector.acknowledge(detector.changes.get_nowait())
-            await asyncio.sleep(2)
+            await asyncio.sleep(4.5)
             assert [change[2] for change in store.values["key"]["pending"]] == [["lost"]]
             await asyncio.sleep(SETTLED)
             assert not store.values["key"]["pending"]
@@ -148,6 +154,37 @@ def test_a_watcher_says_at_its_start_whether_its_snapshot_was_restored(
     restored = "snapshot restored; opportunities: 1, events to send again: 1."
     expected = restored if is_restored else "no snapshot; the first complete round is the baseline and makes no events."
     assert record.getMessage() == f"Watcher won on connection chartmogul_default: {expected}"
+
+
+def test_500_changes_in_an_account_of_10_000_are_a_few_writes() -> None:
+    store = VirtualStore()
+    uuids = [uuid_of(number) for number in range(10_000)]
+
+    async def hand_over(detector: ChangeDetector) -> None:
+        spacing = EventSpacing(detector.changes, lambda change: change.round, is_needed=True)
+        while True:
+            detector.acknowledge(await spacing.next_event())
+
+    async def test() -> None:
+        async with running(store) as detector:
+            for uuid in uuids:
+                detector.on_opportunity(opportunity(uuid))
+            await detector.on_round_end(set(uuids))
+            await asyncio.sleep(60)
+            baseline, store.writes = store.writes, 0
+            consumer = asyncio.create_task(hand_over(detector))
+            for number, uuid in enumerate(uuids):
+                detector.on_opportunity(opportunity(uuid, "pipeline" if number % 20 else "won"))
+                if number % 200 == 0:
+                    await asyncio.sleep(0.1)  # until the next page of the list
+            for _ in range(6):
+                await detector.on_round_end(set(uuids))
+                await asyncio.sleep(10)
+            assert store.writes <= 3 * baseline
+            assert not any(value.get("pending") for value in store.values.values())
+            consumer.cancel()
+
+    run_in_virtual_time(test())
 
 
 def test_a_write_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
