@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow_provider_chartmogul._polling import engine
 from tests.airflow.stand_ins import replace_gauge
 from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
-from tests.polling.virtual_account import uuid_of
+from tests.polling.virtual_account import VirtualHook, uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 
 if TYPE_CHECKING:
@@ -170,6 +170,20 @@ async def test_a_defect_of_a_subscriber_ends_nothing_for_others() -> None:
     with polled(account, Broken(), 10), polled(account, watcher, 10):
         await asyncio.sleep(60)
         assert len(watcher.rounds) >= 4
+
+
+def test_the_hook_is_closed_once_nobody_is_subscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[float] = []
+    monkeypatch.setattr(VirtualHook, "close", lambda _: closed.append(clock()))
+
+    async def test() -> None:
+        account = account_of(10)
+        with polled(account, Recorder([uuid_of(1)]), 10):
+            await asyncio.sleep(60)
+            assert closed == []
+        assert closed == [60]
+
+    run_in_virtual_time(test())
 
 
 @virtual

@@ -250,3 +250,38 @@ def test_a_watcher_that_joins_a_list_read_in_sequence_disturbs_nobody(moment: fl
         assert len(joining.now) == first.rounds[-1][1] == 1_000
 
     run_in_virtual_time(test())
+
+
+@pytest.mark.parametrize("is_head", [True, False])
+def test_a_page_that_does_not_fit_later_is_read_from_the_one_before_it_unless_it_is_the_first(
+    *, is_head: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = 1
+
+    async def test() -> None:
+        account, watcher = account_of(1_000), Recorder()
+
+        def fault(endpoint: str, query: dict[str, Any]) -> Any:
+            nonlocal faults
+            if endpoint != "opportunities" or is_head == ("cursor" in query) or not faults:
+                return None
+            faults -= 1
+            return {"entries": [account.entry(uuid_of(number)) for number in (1, 2)], "cursor": "x", "has_more": True}
+
+        with polled(account, watcher, 10):
+            await asyncio.sleep(30)
+            account.fault = fault
+            await asyncio.sleep(60)
+            assert watcher.rounds[-1][1] == 1_000
+
+    run_in_virtual_time(test())
+    assert not faults
+    assert ("one page after another" in caplog.text) == is_head
+
+
+@virtual
+async def test_a_round_ends_although_waits_with_a_shorter_interval_have_its_pages_read_again() -> None:
+    account, watcher = account_of(200), Recorder()
+    with polled(account, watcher, 60), polled(account, Recorder(list(account.categories)), 5):
+        await asyncio.sleep(65)
+    assert [listed for _, listed in watcher.rounds] == [200, 200]

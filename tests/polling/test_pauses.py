@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_chartmogul._polling import engine
 from tests.hooks.stand_ins import error_of
@@ -64,6 +65,15 @@ async def test_a_connection_that_cannot_be_loaded_is_one_error_however_many_oppo
 
 
 @virtual
+async def test_a_connection_that_does_not_exist_is_looked_up_once_more_and_then_every_minute() -> None:
+    account, watcher = account_of(10), Recorder()
+    account.connections["chartmogul_default"] = AirflowNotFoundException("isn't defined")
+    with polled(account, watcher, 3_600):
+        await asyncio.sleep(200)
+    assert [moment for moment, _, _ in watcher.errors] == [0, 10, 70, 130, 190]
+
+
+@virtual
 async def test_a_failed_poll_is_repeated_after_a_minute_whatever_the_response_asks_for() -> None:
     account = account_of(10)
     faults = [error_of("opportunities", 503, retry_after=600)]
@@ -97,6 +107,26 @@ def test_pauses_after_failures_double_up_to_the_interval_or_a_minute(interval: f
             assert min(longest / 2, interval) <= later - earlier <= min(longest, interval) + 0.1
 
     run_in_virtual_time(test())
+
+
+@virtual
+async def test_pauses_after_failures_of_a_page_double_up_to_a_minute() -> None:
+    account, is_failing = account_of(400), False
+
+    def fault(endpoint: str, query: dict[str, Any]) -> None:
+        if is_failing and "cursor" in query:
+            raise error_of(endpoint, 504)
+
+    account.fault = fault
+    with polled(account, Recorder([uuid_of(2)]), 1), polled(account, Recorder(), 3_600):
+        await asyncio.sleep(10)
+        is_failing, begin = True, clock()
+        await asyncio.sleep(3_900)
+    sent = [moment for moment, what in account.log if what == "page" and moment > begin]
+    assert len(sent) >= 9
+    for number, (earlier, later) in enumerate(itertools.pairwise(sent)):
+        longest = min(0.5 * 2**number, 60)
+        assert longest / 2 <= later - earlier <= longest + 0.1
 
 
 @virtual

@@ -65,3 +65,14 @@ async def test_an_interval_is_counted_from_the_due_time_but_missed_polls_are_not
         account.get_seconds, polls = 0.01, len(account.polled)
         await asyncio.sleep(100)
     assert 8 <= len(account.polled) - polls <= 11
+
+
+@virtual
+async def test_an_outage_is_no_error_of_an_opportunity_that_is_watched() -> None:
+    account, watcher = account_of(10), Recorder([uuid_of(1)])
+    watcher.is_watcher = True
+    with polled(account, watcher, 10):
+        await asyncio.sleep(30)
+        account.is_down = True
+        await asyncio.sleep(600)
+    assert [uuid for _, _, uuid in watcher.errors] == [None]

@@ -35,7 +35,7 @@ async def test_a_closed_part_that_changed_is_read_in_each_round_for_a_while() ->
         account.categories[uuid] = "won"
         while uuid not in watcher.changed:
             await asyncio.sleep(1)
-        await asyncio.sleep(30)
+        await asyncio.sleep(80)
         account.categories[uuid], changed = "lost", clock()
         await asyncio.sleep(11)
     assert watcher.changed[uuid] > changed
@@ -190,3 +190,13 @@ def test_a_wait_is_polled_individually_at_once(*, is_ordered: bool) -> None:
                 assert uuids[5] in account.polled
 
     run_in_virtual_time(test())
+
+
+@virtual
+async def test_closed_parts_are_read_every_tenth_round_from_the_first_one_on() -> None:
+    account = account_of(2_000)
+    account.categories.update(dict.fromkeys(account.categories, "lost"))
+    with polled(account, Recorder(), 10):
+        await asyncio.sleep(99)
+    # Ten pages, then the head in each round, and each of the others once at most.
+    assert 10 + 9 <= account.pages_since(0) <= 10 + 9 + 9
