@@ -47,6 +47,7 @@ _SHORTEST_INTERVAL = 0.1  # seconds
 _LONGEST_GATHERING = 1.0  # seconds
 _LONGEST_PAUSE = 60.0  # between two tries to load a connection
 _SECONDS_UNTIL_LOAD_IS_SLOW = 60.0
+_LOAD_ADVICE = "Check the secrets backend and Airflow's metadata database."
 _SECONDS_BETWEEN_RELOADS = 1.0
 _SECONDS_BETWEEN_RELOADS_IN_AN_OUTAGE = 10.0
 _SECONDS_BETWEEN_CHECKS = 1.0
@@ -290,7 +291,7 @@ class Engine:
 
     async def _load(self, conn_id: str) -> ChartMogulHook:
         # A call in a thread cannot be cancelled, so one that hangs is reported instead of repeated.
-        message = "Connection %s: Airflow has not loaded it after %.0f s; check the secrets backend."
+        message = f"Connection %s: Airflow has not loaded it after %.0f s. {_LOAD_ADVICE}"
         loop = asyncio.get_running_loop()
         slow = loop.call_later(_SECONDS_UNTIL_LOAD_IS_SLOW, log.warning, message, conn_id, _SECONDS_UNTIL_LOAD_IS_SLOW)
         try:
@@ -301,10 +302,11 @@ class Engine:
             # Airflow 3 reports a secrets backend that is down in the same words (apache/airflow#71307).
             if conn_id not in self.found:
                 raise ChartMogulConfigurationError(str(error)) from None
-            raise ChartMogulUnreachableError(f"Airflow lost the connection {conn_id!r}: {error}") from None
+            message = f"Airflow lost the connection {conn_id!r}: {error}"
+            raise ChartMogulUnreachableError(message, advice=_LOAD_ADVICE) from None
         except Exception as error:
             message = f"Airflow could not load the connection {conn_id!r}: {error}"
-            raise ChartMogulUnreachableError(message) from error
+            raise ChartMogulUnreachableError(message, advice=_LOAD_ADVICE) from error
         finally:
             slow.cancel()
         self.found.add(conn_id)
