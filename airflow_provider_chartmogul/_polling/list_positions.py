@@ -149,7 +149,7 @@ class ListPositions:
         """Forget all positions and opportunities, so that the list is read one page after another."""
         for segment in self:
             segment.previous = None
-        self.owners = {}  # the former ones may be in use, as those that a round has found
+        self.owners = {}  # a new one, since subscribers may still compare with the former one
         self.head.next = None
         self._cursors.clear()
         self.is_complete = False

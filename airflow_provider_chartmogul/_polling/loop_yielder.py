@@ -1,4 +1,4 @@
-"""The fair share of an event loop."""
+"""Pauses for the other tasks of an event loop."""
 
 from __future__ import annotations
 

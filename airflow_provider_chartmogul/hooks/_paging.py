@@ -101,24 +101,21 @@ class CursorPaginator(Iterator[list[dict[str, Any]]]):
         if self.is_finished:
             raise StopIteration
         with on_connection(self._conn_id):
-            return self._next_page()
-
-    def _next_page(self) -> list[dict[str, Any]]:
-        payload = self._request("GET", self._endpoint, params=self._query)
-        page = parse_page(payload, self._endpoint, self._pages_read, self._entries_read)
-        if not all(isinstance(entry, dict) for entry in page.entries):
-            raise _error("expected a page of a list of objects", self._endpoint)
-        if page.cursor is None:
-            self.is_finished = True
-        elif page.cursor in self._cursors:
-            raise _error("the list does not end: its cursor does not advance", self._endpoint, _INCOMPLETE)
-        else:
-            self._cursors.add(page.cursor)
-            self._query["cursor"] = page.cursor
-        if self._pages_read is not None:
-            self._pages_read += 1
-        self._entries_read += len(page.entries)
-        return page.entries
+            payload = self._request("GET", self._endpoint, params=self._query)
+            page = parse_page(payload, self._endpoint, self._pages_read, self._entries_read)
+            if not all(isinstance(entry, dict) for entry in page.entries):
+                raise _error("expected a page of a list of objects", self._endpoint)
+            if page.cursor is None:
+                self.is_finished = True
+            elif page.cursor in self._cursors:
+                raise _error("the list does not end: its cursor does not advance", self._endpoint, _INCOMPLETE)
+            else:
+                self._cursors.add(page.cursor)
+                self._query["cursor"] = page.cursor
+            if self._pages_read is not None:
+                self._pages_read += 1
+            self._entries_read += len(page.entries)
+            return page.entries
 
 
 def _entries(page: dict[str, Any], endpoint: str, *, is_paged: bool) -> list[Any]:

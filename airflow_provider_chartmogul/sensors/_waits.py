@@ -198,7 +198,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
                 is_met = condition.needs_baseline or all(condition.is_target(value, None) for value in values.values())
                 if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
                     self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
-                    return self._retrieve_patiently([uuid for uuid in uuids if uuid in values])
+                    return self._retrieve_with_retries([uuid for uuid in uuids if uuid in values])
         raise RuntimeError(
             f"The triggerer sent an event that does not end the wait for {self._subject()}. The DAG or this "
             "provider may have changed meanwhile; clear the task to start the wait again."
@@ -270,7 +270,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
                 return [self._hook.retrieve_opportunity(uuid) for uuid in uuids]
             return self._hook.retrieve_opportunities(uuids) if uuids else []
 
-    def _retrieve_patiently(self, uuids: list[str]) -> Any:
+    def _retrieve_with_retries(self, uuids: list[str]) -> Any:
         """Retrieve opportunities with retries, so that a transient error does not fail a task after a long wait."""
         for _ in range(_MORE_TRIES_AT_THE_END):
             try:
