@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 _VERSION = 2
 _BUCKETS = 1024
-_SHARD_SIZE = 48_000  # characters of JSON; Airflow warns of values above 64 KB
-_SAMPLE = 500  # opportunities, sampled to estimate the total size
+_SHARD_SIZE = 54_000  # characters of JSON; Airflow warns of values above 64 KB
+_SAMPLE = 500  # opportunities or changes, sampled to estimate the total size
 _SHARED_ROWS = 1024  # rows that several opportunities have in common, as with categories
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX = re.compile(r"([0-9a-f]{32})+")
@@ -195,14 +195,10 @@ class SnapshotStore(MutableMapping[str, "Row"]):
 
     def _needed_shards(self) -> int:
         """Return the number of shards, a power of two, that limits the size of each; 0: the manifest holds all."""
-        sample: dict[str, Row] = {}
-        for bucket in self._buckets:
-            sample.update(bucket)
-            if len(sample) >= _SAMPLE:
-                break
-        if not sample:
-            return 0
-        size = len(json.dumps(_encode([sample]))) / len(sample) * len(self)
+        rows = dict(itertools.islice(self.items(), _SAMPLE))
+        changes = [change.to_json() for change in itertools.islice(itertools.chain(*self._pending), _SAMPLE)]
+        size = len(json.dumps(_encode([rows]))) / max(len(rows), 1) * len(self)
+        size += len(json.dumps(changes)) / max(len(changes), 1) * sum(map(len, self._pending))
         shards = 0
         while size > _SHARD_SIZE * max(shards, 1) and shards < _BUCKETS:
             shards = max(2 * shards, 2)

@@ -41,7 +41,7 @@ async def test_a_corrupt_shard_is_reported_and_only_its_part_of_the_baseline_beg
     damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = VirtualStore()
-    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_500)}
     await saved(store, rows)
     store.values[f"{KEY}.4.1"] = damage
     found = await loaded(store)
@@ -71,7 +71,7 @@ async def test_a_corrupt_shard_is_replaced_also_if_none_of_its_opportunities_is_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = VirtualStore()
-    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_000)})
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_500)})
     store.values[f"{KEY}.4.1"] = "text"
     found = await loaded(store)
     found.mark_baseline_complete()
@@ -83,7 +83,7 @@ async def test_a_corrupt_shard_is_replaced_also_if_none_of_its_opportunities_is_
 
 async def test_a_restart_before_a_corrupt_part_is_read_again_makes_no_opportunity_new() -> None:
     store = VirtualStore()
-    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_000)}
+    rows: dict[str, Any] = {some_uuid(number): ("pipeline",) for number in range(3_500)}
     await saved(store, rows)
     store.values[f"{KEY}.4.1"] = "text"
     found = await loaded(store)
@@ -97,7 +97,7 @@ async def test_a_restart_before_a_corrupt_part_is_read_again_makes_no_opportunit
 @pytest.mark.asyncio
 async def test_a_shard_in_the_place_of_another_is_corrupt(caplog: pytest.LogCaptureFixture) -> None:
     store = VirtualStore()
-    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_000)})
+    await saved(store, {some_uuid(number): ("pipeline",) for number in range(3_500)})
     store.values[f"{KEY}.4.1"] = store.values[f"{KEY}.4.2"]
     await loaded(store)
     assert "corrupt" in caplog.text

@@ -65,7 +65,7 @@ async def test_a_load_that_is_repeated_finds_pending_changes_once() -> None:
             return super().get(key)
 
     store = Store()
-    snapshot = await saved(store, {some_uuid(number): ("won",) for number in range(3_000)})
+    snapshot = await saved(store, {some_uuid(number): ("won",) for number in range(3_500)})
     for number in range(20):
         snapshot.add_pending(some_change(number))
     await snapshot.save()
@@ -96,7 +96,7 @@ async def test_a_growing_account_moves_into_shards_below_the_size_that_airflow_w
     snapshot.mark_baseline_complete()
     rows: dict[str, Any] = {}
     shards = []
-    for size in (1_000, 3_000, 10_000, 40_000):
+    for size in (1_000, 3_500, 10_000, 40_000):
         for number in range(len(rows), size):
             rows[some_uuid(number)] = (f"2026-11-22T09:55:50.{number}Z",) if rows_differ else ("pipeline",)
         snapshot.update(rows)
@@ -105,6 +105,19 @@ async def test_a_growing_account_moves_into_shards_below_the_size_that_airflow_w
         assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
         assert dict(await loaded(store)) == rows
     assert shards == sorted(set(shards)), "of the former layout nothing is left"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_a_burst_of_events_moves_into_shards_below_the_size_that_airflow_warns_of(*, is_deleted: bool) -> None:
+    store = VirtualStore()
+    snapshot = await saved(store, {some_uuid(number): ("pipeline",) for number in range(5_000)})
+    if is_deleted:
+        snapshot.clear()
+    for number in range(5_000):
+        snapshot.add_pending(some_change(number))
+    await snapshot.save()
+    assert max(len(json.dumps(value)) for value in store.values.values()) < 65_536
+    assert len((await loaded(store)).pending) == 5_000
 
 
 async def test_a_large_account_writes_only_the_shards_that_changed() -> None:
