@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.hooks._paging import Page
 
 _CLOSED = frozenset({"won", "lost"})
+_UUID = re.compile("[!-~]+")  # the snapshot stores UUIDs of any form, separated by spaces
 
 
 class PositionError(Exception):
@@ -199,4 +201,5 @@ class ListPositions:
 
 
 def _is_opportunity(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("uuid"), str) and bool(entry["uuid"])
+    uuid = entry.get("uuid") if isinstance(entry, dict) else None
+    return isinstance(uuid, str) and _UUID.fullmatch(uuid) is not None

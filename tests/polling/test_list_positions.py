@@ -85,10 +85,10 @@ def test_a_page_that_does_not_fit_its_position_is_refused_and_changes_nothing(pa
 
 def test_what_is_no_opportunity_is_counted_and_skipped() -> None:
     positions = ListPositions()
-    page = page_of([None, [], "text", {"uuid": 7}, {}, entry(3)])
+    page = page_of([None, [], "text", {"uuid": 7}, {}, {"uuid": ""}, {"uuid": "a b"}, {"uuid": "\ud800"}, entry(3)])
     own, _ = positions.apply(positions.head, page, 0.0, 1.0)
     assert uuids(own) == ["uuid-3"]
-    assert positions.malformed == 5
+    assert positions.malformed == 8
 
 
 def test_a_dropped_position_leaves_its_opportunities_to_the_one_before() -> None:
