@@ -194,7 +194,7 @@ class ChangeDetector(Subscriber):
         return missing
 
     async def _use_store(self, call: Callable[[], Awaitable[None]], consequence: str) -> None:
-        """Load or save, again and again until that succeeds."""
+        """Load or save, retrying until that succeeds."""
         pause = _FEWEST_SECONDS_BETWEEN_TRIES
         while not await self._try_store(call, consequence):
             await asyncio.sleep(pause)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import math
 import weakref
@@ -94,6 +95,7 @@ class _Account:
         self.key = key
         self.client = client
         self.sources: set[_Source] = set()
+        self._label = functools.partial(_label, self.sources)
         self._engine = engine
         self._reloaded = -math.inf
         self._reloading: asyncio.Task[None] | None = None
@@ -134,9 +136,6 @@ class _Account:
         metrics.gauge("waits", 0, **self.client.tags)
         metrics.gauge("subscribers", 0, **self.client.tags)
         self.client.close()
-
-    def _label(self) -> str:
-        return _label(self.sources)
 
     async def _reload(self) -> None:
         """Load the connections again, and wait for that, but not long."""
