@@ -100,3 +100,19 @@ def test_a_dropped_position_leaves_its_opportunities_to_the_one_before() -> None
     assert not second.is_known
     assert all(owner is positions.head for owner in positions.owners.values())
     assert len(positions.owners) == 10
+
+
+def test_a_page_that_ends_before_the_next_segment_leads_to_it_whatever_its_cursor() -> None:
+    positions = two_segments()
+    _, added = positions.apply(positions.head, page_of([entry(n) for n in range(20, 15, -1)], "another"), 3.0, 4.0)
+    assert added is None
+    assert [segment.cursor for segment in positions] == [None, "a"]
+
+
+def test_nothing_is_known_after_a_restart() -> None:
+    positions = two_segments()
+    assert positions.is_complete
+    positions.restart()
+    assert not positions.is_complete
+    assert positions.owners == {}
+    assert list(positions) == [positions.head]

@@ -227,7 +227,8 @@ async def test_a_list_in_another_order_is_read_in_sequence() -> None:
 
 
 @pytest.mark.parametrize("moment", [60.5, 62.5, 64.5, 68])
-def test_a_watcher_that_joins_a_list_read_in_sequence_disturbs_nobody(moment: float) -> None:
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "read in sequence"])
+def test_a_watcher_that_joins_during_a_round_disturbs_nobody(moment: float, *, is_ordered: bool) -> None:
     class Joining(Recorder):
         async def on_round_end(self, listed: AbstractSet[str] | None) -> Collection[str]:
             missed.extend((listed or set()) - self.now.keys())
@@ -238,7 +239,9 @@ def test_a_watcher_that_joins_a_list_read_in_sequence_disturbs_nobody(moment: fl
     async def test() -> None:
         account = account_of(1_000, max_retries=0)
         account.page_seconds = 1.0
-        account.extra = {uuid: {"created_at": f"2026-01-{1 + hash(uuid) % 28:02}"} for uuid in account.categories}
+        account.categories.update(dict.fromkeys(account.categories, "lost"))
+        if not is_ordered:
+            account.extra = {uuid: {"created_at": f"2026-01-{1 + hash(uuid) % 28:02}"} for uuid in account.categories}
         first, joining = Recorder(), Joining()
         with polled(account, first, 10):
             await asyncio.sleep(moment)
@@ -285,3 +288,23 @@ async def test_a_round_ends_although_waits_with_a_shorter_interval_have_its_page
     with polled(account, watcher, 60), polled(account, Recorder(list(account.categories)), 5):
         await asyncio.sleep(65)
     assert [listed for _, listed in watcher.rounds] == [200, 200]
+
+
+def test_a_page_that_fails_is_logged_after_the_retries_of_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    is_logged: list[bool] = []
+
+    async def test() -> None:
+        account = account_of(400, max_retries=7)
+
+        def fault(_endpoint: str, query: dict[str, Any]) -> None:
+            if "cursor" in query:
+                is_logged.append("the list cannot be read completely" in caplog.text)
+                raise error_of("opportunities", 504)
+
+        account.fault = fault
+        with polled(account, Recorder([uuid_of(399)]), 1), polled(account, Recorder(), 60):
+            await asyncio.sleep(300)
+
+    run_in_virtual_time(test())
+    # Eight requests, and then the line.
+    assert is_logged.index(True) == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import pytest
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -45,6 +46,12 @@ def test_the_result_is_the_same_json_in_every_mode(sandbox: Sandbox) -> None:
     run(test())
     assert results == [won] * 5
     assert {json.dumps(result) for result in results} == {json.dumps(won)}
+
+
+def test_what_templates_render_again_after_the_wait_is_read_as_before_it() -> None:
+    resumed = sensor()
+    resumed.target_categories = numpy.array("won")  # as templates that render to native objects may
+    assert resumed.execute_complete({}, {"opportunity": WON, "baseline_category": None}) == WON
 
 
 OTHER_UUID = "00000000-0000-0000-0000-000000000000"
