@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import threading
 import time
@@ -24,7 +25,7 @@ from airflow_provider_chartmogul.exceptions import (
 )
 from airflow_provider_chartmogul.sandbox import Fault, Sandbox
 from tests.hooks.stand_ins import error_of, rate_limit, settings_of
-from tests.polling.recorder import Recorder, account_of, polled, virtual
+from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
 from tests.polling.virtual_account import uuid_of
 from tests.support.virtual_time import run_in_virtual_time
 from tests.support.waits import eventually, run, trigger_for, uuids_of, waiting
@@ -278,6 +279,24 @@ def test_the_hook_may_raise_by_itself_that_a_request_took_too_long() -> None:
             await client.call(fail_late)
 
     run_in_virtual_time(test())
+
+
+def test_the_pauses_between_the_requests_of_an_outage_double_up_to_a_minute() -> None:
+    sent: list[float] = []
+
+    async def fail(_hook: Any) -> None:
+        sent.append(clock())
+        raise error_of("opportunities", 503)
+
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1000)
+        for _ in range(13):
+            with pytest.raises(ChartMogulUnavailableError):
+                await client.call(fail)
+
+    run_in_virtual_time(test())
+    pauses = [later - earlier for earlier, later in itertools.pairwise(sent[4:])]
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.01)
 
 
 def test_in_an_outage_no_request_is_sent_before_the_one_in_flight_has_ended() -> None:

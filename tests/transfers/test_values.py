@@ -210,6 +210,7 @@ class TestParquet:
             ('"amount_in_cents":1999.99', "amount_in_cents is 1999.99 instead of a whole number of 64 bits"),
             ('"amount_in_cents":5000.00000000000000000001', "amount_in_cents is 5000.00000000000000000001 instead"),
             ('"amount_in_cents":9223372036854775808', "amount_in_cents is 9223372036854775808 instead"),
+            ('"amount_in_cents":-9223372036854775809', "amount_in_cents is -9223372036854775809 instead"),
             ('"amount_in_cents":1e400', "amount_in_cents is 1e400 instead"),
             ('"amount_in_cents":1e99999999999999999999', "amount_in_cents is 1e99999999999999999999 instead"),
             ('"win_likelihood":true', "win_likelihood is true instead"),
