@@ -106,6 +106,13 @@ def test_a_malformed_uuid_fails_without_retry_or_request(uuid: Any, sandbox: San
     assert sandbox.requests == []
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_an_opportunity_that_does_not_exist_is_named_with_its_request() -> None:
+    missing = "00000000-0000-0000-0000-000000000000"
+    with pytest.raises(AirflowFailException, match=f"GET /v1/opportunities/{missing}"):
+        sensor(opportunity_uuid=missing, target_categories="won").execute({})
+
+
 def test_a_bad_connection_fails_without_retry(connect: Connect) -> None:
     connect(password="")
     with pytest.raises(AirflowFailException, match="'chartmogul_default', password: missing"):
