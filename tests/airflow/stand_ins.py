@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
 from airflow_provider_chartmogul._airflow.task_tries import EarlierTries
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     import pytest
@@ -23,3 +25,8 @@ def tries(**ago: float) -> EarlierTries:
 def replace_gauge(monkeypatch: pytest.MonkeyPatch, gauge: Callable[..., object]) -> None:
     """Let a function receive the gauges, instead of Airflow."""
     monkeypatch.setattr(metrics, "gauge", gauge)
+
+
+def event_spacing(queue: asyncio.Queue[Any], round_of: Callable[[Any], int]) -> EventSpacing[Any]:
+    """Return the spacing of events on an Airflow with apache/airflow#54659."""
+    return EventSpacing(queue, round_of, is_needed=True)

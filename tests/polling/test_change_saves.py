@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
 from airflow_provider_chartmogul._polling import snapshot_store
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID_1
+from tests.airflow.stand_ins import event_spacing
 from tests.polling.detectors import detector_of, opportunity, running
 from tests.polling.virtual_account import VirtualStore, uuid_of
 from tests.support.virtual_time import run_in_virtual_time
@@ -161,7 +161,7 @@ def test_500_changes_in_an_account_of_10_000_are_a_few_writes() -> None:
     uuids = [uuid_of(number) for number in range(10_000)]
 
     async def hand_over(detector: ChangeDetector) -> None:
-        spacing = EventSpacing(detector.changes, lambda change: change.round, is_needed=True)
+        spacing = event_spacing(detector.changes, lambda change: change.round)
         while True:
             detector.acknowledge(await spacing.next_event())
 
