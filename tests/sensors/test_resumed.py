@@ -65,6 +65,7 @@ UNEXPECTED = {
     "another's event": {"status": "success"},
     "an error that is no text": {"error": {"opportunity": WON}},
     "an error that is null": {"error": None},
+    "a status beside the opportunity": {"status": "success", "opportunity": WON},
     "only a baseline": {"baseline_category": "pipeline"},
     "an opportunity that is null": {"opportunity": None, "baseline_category": None},
     "an opportunity that is a string": {"opportunity": UUID, "baseline_category": None},
