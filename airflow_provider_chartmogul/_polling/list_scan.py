@@ -76,7 +76,7 @@ class ListScan:
         self._joined = -math.inf  # when a watcher last joined
         self._completed = -math.inf  # when a round was last complete, or the first watcher joined
         self._failing_since: float | None = None
-        self._is_failure_logged = False
+        self._logged_failures: set[type[ChartMogulError]] = set()
         self._reported: set[str] = set()
         self._round = 0  # the number of the current one
 
@@ -259,8 +259,8 @@ class ListScan:
         # An outage has a log line of its own, for all requests.
         may_be_outage = error.transient or isinstance(error, KEY_ERRORS)
         is_list = not self._client.outage and (segment.failures > FAILURES_UNTIL_OUTAGE or not may_be_outage)
-        if is_list and not self._is_failure_logged:
-            self._is_failure_logged = True
+        if is_list and type(error) not in self._logged_failures:
+            self._logged_failures.add(type(error))
             message = "%s: the list cannot be read completely; waits are polled one by one. %s"
             log.warning(message, self._label(), naming(None, error))
 
@@ -343,10 +343,11 @@ class ListScan:
     def _on_complete_round(self, seconds: float, interval: float, *, is_first: bool) -> None:
         metrics.timing("round_seconds", seconds, **self._client.tags)
         if self._failing_since is not None:
-            if self._is_failure_logged:
+            if self._logged_failures:
                 failed = asyncio.get_running_loop().time() - self._failing_since
                 log.info("%s: the list can be read completely again, after %.0f s.", self._label(), failed)
-            self._failing_since, self._is_failure_logged = None, False
+            self._failing_since = None
+            self._logged_failures.clear()
         elif seconds > _LATE_ROUND * interval and not is_first:
             self._report(
                 "late",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import airflow.models.dag  # noqa: F401  # the model of connections cannot be used without it
 import pytest
 from playwright.sync_api import Page, expect
 

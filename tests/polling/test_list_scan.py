@@ -308,3 +308,24 @@ def test_a_page_that_fails_is_logged_after_the_retries_of_the_connection(caplog:
     run_in_virtual_time(test())
     # Eight requests, and then the line.
     assert is_logged.index(True) == 8
+
+
+def test_another_kind_of_failure_of_the_list_is_logged_too_and_each_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        account = account_of(400)
+
+        def fault(endpoint: str, query: dict[str, Any]) -> None:
+            if endpoint == "opportunities" and "cursor" not in query and status:
+                raise error_of("opportunities", status)
+
+        account.fault = fault
+        with polled(account, Recorder([uuid_of(399)]), 1), polled(account, Recorder(), 60):
+            for status in (504, 403, 504, None):  # noqa: B007  # read by the fault
+                await asyncio.sleep(300)
+
+    run_in_virtual_time(test())
+    lines = [record.getMessage() for record in caplog.records if "the list can" in record.getMessage()]
+    assert ["504" in lines[0], "403" in lines[1], "again" in lines[2]] == [True] * 3, lines
+    assert len(lines) == 3
