@@ -249,6 +249,8 @@ def test_a_snapshot_that_cannot_be_read_is_tried_again_ever_more_slowly_rather_t
 def test_a_snapshot_that_cannot_be_used_is_logged_with_the_watcher_and_its_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
+
     async def test() -> None:
         await detector_of(VirtualStore({"key": {"version": 1}})).load()
 
