@@ -204,15 +204,7 @@ async def test_nothing_is_requested_and_no_task_runs_once_nobody_is_subscribed()
 def test_a_lookup_of_the_connection_that_hangs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         account, recorder = account_of(10), Recorder([uuid_of(1)])
-        account.poll()
-        polling = engine._engines[asyncio.get_running_loop()]
-        open_hook = polling._open_hook
-
-        async def open_late(conn_id: str) -> Any:
-            await asyncio.sleep(100)
-            return await open_hook(conn_id)
-
-        polling._open_hook = open_late
+        account.lookup_seconds = 100
         with polled(account, recorder):
             await asyncio.sleep(99)
             assert "Connection chartmogul_default: Airflow has not loaded it after 60 s" in caplog.text

@@ -282,22 +282,12 @@ def test_an_outage_asks_airflow_for_the_connection_now_and_then_and_says_once_th
 
     async def test() -> None:
         account, watcher = account_of(100), Recorder()
-        lookups = 0
         with polled(account, watcher, 10):
-            polling = engine._engines[asyncio.get_running_loop()]
-            open_hook = polling._open_hook
-
-            async def count(conn_id: str) -> Any:
-                nonlocal lookups
-                lookups += 1
-                return await open_hook(conn_id)
-
-            polling._open_hook = count
             await asyncio.sleep(60)
             account.is_down = True
             account.connections["chartmogul_default"] = AirflowNotFoundException("isn't defined")
             await asyncio.sleep(600)
-            assert 10 <= lookups <= 70
+            assert 10 <= account.lookups <= 70
             assert caplog.text.count("is used as it was") == 1
             account.is_down = False
             account.connections["chartmogul_default"] = dataclasses.replace(account.settings)
@@ -315,19 +305,13 @@ def test_a_lookup_that_hangs_during_an_outage_is_not_joined_by_others_and_holds_
 
     async def test() -> None:
         account, watcher = account_of(100), Recorder()
-        lookups = 0
         with polled(account, watcher, 10):
             await asyncio.sleep(60)
-
-            async def hang(_conn_id: str) -> Any:
-                nonlocal lookups
-                lookups += 1
-                await asyncio.sleep(10_000)
-
-            engine._engines[asyncio.get_running_loop()]._open_hook = hang
+            lookups = account.lookups
+            account.lookup_seconds = 10_000
             account.is_down = True
             await asyncio.sleep(600)
-            assert lookups == 1
+            assert account.lookups == lookups + 1
             assert ages[-1] > clock() - 2
 
     run_in_virtual_time(test())
@@ -351,16 +335,10 @@ async def test_a_connection_that_is_left_and_joined_while_it_is_loaded_again_is_
     with polled(account, Recorder([uuid_of(1)])):
         await asyncio.sleep(10)
         polling = engine._engines[asyncio.get_running_loop()]
-        open_hook = polling._open_hook
-
-        async def open_slowly(conn_id: str) -> Any:
-            await asyncio.sleep(5)
-            return await open_hook(conn_id)
-
-        polling._open_hook = open_slowly
+        account.lookup_seconds = 5
         (source,) = polling._sources.values()
         loading = asyncio.ensure_future(polling.reload([source]))
-    polling._open_hook = open_hook
+    account.lookup_seconds = 0
     with polled(account, Recorder([uuid_of(1)])):
         await loading
     assert not polling._sources

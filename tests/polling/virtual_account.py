@@ -37,6 +37,7 @@ class VirtualAccount:
     :param key: the API key that is accepted
     :param settings: the settings of its connections
     :param connections: settings, or the error of a lookup, by connection id; others get those of ``settings``
+    :param lookup_seconds: the time that Airflow takes to load a connection
     :param page_seconds: latency of a list page
     :param get_seconds: latency of a single opportunity
     :param fault: called with the endpoint and the query of each request; raises, or returns a response that replaces
@@ -52,10 +53,12 @@ class VirtualAccount:
     key: str = "key"
     settings: Any = field(default_factory=lambda: settings_of(HOST, max_requests_per_second=1000))
     connections: dict[str, Any] = field(default_factory=dict)
+    lookup_seconds: float = 0.0
     page_seconds: float = 0.01
     get_seconds: float = 0.01
     fault: Callable[[str, dict[str, Any]], Any] = lambda _endpoint, _query: None
     requests: int = 0
+    lookups: int = 0
     log: list[tuple[float, str]] = field(default_factory=list)
     """The time and subject of each request: a UUID, ``"head"``, ``"page"``; ``"end"`` with the last page."""
     _newest: int = 1_700_000_000_000_000
@@ -87,7 +90,8 @@ class VirtualAccount:
         engine._engines[loop] = engine.Engine(self._open_hook, self._run)
 
     async def _open_hook(self, conn_id: str) -> Any:
-        await asyncio.sleep(0)
+        self.lookups += 1
+        await asyncio.sleep(self.lookup_seconds)
         settings = self.connections.get(conn_id, self.settings)
         if isinstance(settings, Exception):
             raise settings
