@@ -14,6 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from scripts.isolation import (
     Command,
@@ -92,6 +94,19 @@ class LocalAirflow:
         self._stack = contextlib.ExitStack()
         self._session = requests.Session()
         self._session.trust_env = False
+        # On a busy machine the API server waits for SQLite's lock, answers 500 after 5 s, and has changed nothing. A
+        # longer wait would not help: its own requests wait for each other.
+        retries = Retry(
+            total=None,
+            connect=0,
+            read=0,
+            status=5,
+            backoff_factor=0.5,
+            status_forcelist=[500],
+            allowed_methods=None,
+            raise_on_status=False,
+        )
+        self._session.mount(self.url, HTTPAdapter(max_retries=retries))
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:

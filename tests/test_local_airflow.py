@@ -13,6 +13,8 @@ from airflow_provider_chartmogul.sandbox import Sandbox
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
 from scripts.airflow_with_sandbox import CATEGORY_INTERVAL, advance_all
 from scripts.isolation import airflow_environment, write_airflow_config, write_cluster_policies
+from scripts.local_airflow import LocalAirflow
+from tests.support.raw_server import PONG, RawServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +54,16 @@ def test_the_policies_shorten_intervals_and_pause_what_a_clock_would_start(tmp_p
     assert mapped.partial_kwargs["poke_interval"] == 2
     assert nightly.is_paused_upon_creation
     assert not by_hand.is_paused_upon_creation
+
+
+def test_a_request_that_did_not_get_the_lock_of_the_database_is_sent_again(tmp_path: Path) -> None:
+    busy = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n"
+    responses = iter([busy, PONG])
+    with RawServer(lambda _: [next(responses)]) as server:
+        airflow = LocalAirflow(tmp_path, port=int(server.address.rpartition(":")[2]))
+        assert airflow.api("POST", "dags/a/dagRuns") == {"data": "pong!"}
+        first, second = server.requests
+        assert first == second
 
 
 def test_each_open_opportunity_is_closed_within_a_round_and_the_example_is_won() -> None:
