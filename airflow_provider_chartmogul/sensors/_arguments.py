@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
+from operator import is_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -38,8 +39,18 @@ def plain(value: Any) -> Any:
         value = {str(plain(key)): plain(item) for key, item in value.items()}
     elif isinstance(value, Iterable) and not isinstance(value, bytes):
         items = [plain(item) for item in value]
-        value = sorted(items, key=str) if isinstance(value, set | frozenset) else items
+        value = sorted(items, key=str) if isinstance(value, set | frozenset) else _unless_same(value, items)
     return value
+
+
+def _unless_same(given: Any, items: list[Any]) -> list[Any]:
+    """
+    Return converted items, or the list they come from if nothing had to be converted.
+
+    Airflow recognizes the values of a mapped task by identity, and would render a copy: text from another task's output
+    would be executed as a template.
+    """
+    return given if type(given) is list and all(map(is_, given, items)) else items
 
 
 def known(values: Any) -> Any:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
-from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
 from tests.support.airflow_versions import HAS_TASK_STATE_STORE, IS_AIRFLOW_3
 from tests.support.dag_runs import run_of
 from tests.support.sensors import UUID, dag_with, move, sensor
@@ -55,6 +55,24 @@ def test_categories_may_be_written_in_many_ways(parameter: str, targets: Any, sa
     else:
         with pytest.raises(AirflowFailException, match=f"{UUID}: forecast category is now won"):
             waiting.execute({})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "given"),
+    [
+        ("target_values", ["{{ secret }}", "Won"]),
+        ("failure_values", ["{{ secret }}"]),
+        ("opportunity_uuids", ["{{ secret }}"]),
+    ],
+)
+def test_values_of_a_mapped_task_stay_those_that_airflow_does_not_render(parameter: str, given: Any) -> None:
+    # Airflow recognizes them by identity. A copy would execute the text of another task's output as a template.
+    required = {"opportunity_uuids": [UUID], "target_values": ["Won"]}
+    waiting = OpportunityFieldSensor(task_id="wait", field="pipeline_stage", **{**required, parameter: given})
+    rendered = getattr(waiting, parameter)
+    assert rendered is given
+    for kept, item in zip(rendered, given, strict=True):
+        assert kept is item
 
 
 def test_categories_may_come_from_a_generator(sandbox: Sandbox) -> None:
