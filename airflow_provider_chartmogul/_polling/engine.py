@@ -16,10 +16,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
-from asgiref.sync import sync_to_async
 
 from airflow_provider_chartmogul._airflow import metrics
-from airflow_provider_chartmogul._polling.daemon_threads import daemon_threads, run_in_thread
+from airflow_provider_chartmogul._polling.daemon_threads import run_in_thread, run_with_airflow
 from airflow_provider_chartmogul._polling.list_scan import ListScan
 from airflow_provider_chartmogul._polling.loop_yielder import LoopYielder
 from airflow_provider_chartmogul._polling.rate_limited_client import RateLimitedClient
@@ -81,10 +80,7 @@ def subscribe(
 async def open_hook(chartmogul_conn_id: str) -> ChartMogulHook:
     """Return a hook whose Airflow connection is loaded."""
     hook = ChartMogulHook(chartmogul_conn_id, max_retries=0)
-    # By asgiref, since Airflow 3 finds its way from the thread back to the triggerer's loop only then; not in asgiref's
-    # own thread, since a secrets backend that hangs there would stop other triggers, and keep the process from exiting.
-    load = sync_to_async(lambda: hook.settings, thread_sensitive=False, executor=daemon_threads)  # type: ignore[call-overload]  # asgiref takes any executor
-    await load()
+    await run_with_airflow(lambda: hook.settings)
     return hook
 
 

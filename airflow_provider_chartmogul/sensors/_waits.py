@@ -216,6 +216,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             "silent_fail": self.silent_fail,
             "starts_wait": state is None,
             "end_from_trigger": self.end_from_trigger,
+            "stores_result": self.do_xcom_push,
         }
         if state and not self._is_single:
             kwargs["baseline_values"] = state.baselines

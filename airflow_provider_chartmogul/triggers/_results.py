@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from airflow.triggers import base
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
+_retrieval = threading.Lock()  # one at a time, since each has a rate limit of its own
 
 
 class WaitEnd(TriggerEvent):
@@ -24,34 +28,35 @@ class WaitEnd(TriggerEvent):
     __str__ = __repr__
 
 
-async def success_with(result: Any, ti: Any) -> TaskSuccessEvent:
+async def store_result(result: Any, ti: Any) -> TaskSuccessEvent:
     """
-    Return the event that lets a task succeed without a worker, with the task's result stored.
+    Store a task's result, and return the event that lets the task succeed without a worker.
 
     :param result: the value for XCom
     :param ti: the task instance; None outside a triggerer
     """
     # Imported here, since they import many of Airflow's database models.
     from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, XCom
-    from asgiref.sync import sync_to_async
+
+    from airflow_provider_chartmogul._polling.daemon_threads import run_with_airflow
 
     if ti is None or not hasattr(base, "BaseEventTrigger"):  # Airflow 2.11
         return TaskSuccessEvent(xcoms={XCOM_RETURN_KEY: result})
     # Airflow 3 stores the event's own XComs as JSON within JSON, and tasks that pull them get a string.
-    await sync_to_async(XCom.set)(
-        XCOM_RETURN_KEY,
-        result,
-        dag_id=ti.dag_id,
-        task_id=ti.task_id,
-        run_id=ti.run_id,
-        map_index=ti.map_index,
-    )
+    ids = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    await run_with_airflow(partial(XCom.set, XCOM_RETURN_KEY, result, **ids))
     return TaskSuccessEvent()
 
 
-def retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> list[dict[str, Any]]:
+async def retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> list[dict[str, Any]]:
     """Return the JSON of many opportunities, in the order given."""
+    from airflow_provider_chartmogul._polling.daemon_threads import run_with_airflow
+
+    return await run_with_airflow(_retrieve_opportunities, chartmogul_conn_id, uuids)
+
+
+def _retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> list[dict[str, Any]]:
     from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
-    with closing(ChartMogulHook(chartmogul_conn_id)) as hook:
+    with _retrieval, closing(ChartMogulHook(chartmogul_conn_id)) as hook:
         return hook.retrieve_opportunities(uuids) if uuids else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
 from airflow_provider_chartmogul._airflow.progress import ProgressLog
 from airflow_provider_chartmogul.exceptions import ChartMogulError
@@ -15,7 +15,7 @@ from airflow_provider_chartmogul.opportunity._values import (
     check_opportunity_uuid,
     check_opportunity_uuids,
 )
-from airflow_provider_chartmogul.triggers._results import WaitEnd, retrieve_opportunities, success_with
+from airflow_provider_chartmogul.triggers._results import WaitEnd, retrieve_opportunities, store_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,6 +51,7 @@ class OpportunityFieldTrigger(BaseTrigger):
     :param silent_fail: continue after an unexpected error
     :param starts_wait: whether no worker has polled yet, so that the baseline is the user's
     :param end_from_trigger: let the task succeed without returning to a worker
+    :param stores_result: whether the result of such a task goes to XCom
     """
 
     __module__ = _PUBLIC_MODULE  # the public class path, for stored triggers
@@ -74,6 +75,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         silent_fail: bool = False,
         starts_wait: bool = False,
         end_from_trigger: bool = False,
+        stores_result: bool = True,
     ) -> None:
         # No validation here: an error in a constructor ends all triggers of the triggerer.
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's is not typed
@@ -92,6 +94,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         self.silent_fail = silent_fail
         self.starts_wait = starts_wait
         self.end_from_trigger = end_from_trigger
+        self.stores_result = stores_result
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the keyword arguments of this trigger."""
@@ -218,14 +221,13 @@ class OpportunityFieldTrigger(BaseTrigger):
         return {"opportunity": opportunity, **({} if baseline is NOTSET else {"baseline_value": baseline})}
 
     async def _success(self, uuids: list[str], met: dict[str, Any]) -> TriggerEvent:
-        from asgiref.sync import sync_to_async
-
+        if not self.stores_result:
+            return TaskSuccessEvent()
         if self._is_single:
             (result,) = met.values()
         else:
-            found = [uuid for uuid in uuids if uuid in met]
-            result = await sync_to_async(retrieve_opportunities)(self.chartmogul_conn_id, found)
-        return await success_with(result, self.task_instance)
+            result = await retrieve_opportunities(self.chartmogul_conn_id, [uuid for uuid in uuids if uuid in met])
+        return await store_result(result, self.task_instance)
 
 
 class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
@@ -260,6 +262,7 @@ class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
         silent_fail: bool = False,
         starts_wait: bool = False,
         end_from_trigger: bool = False,
+        stores_result: bool = True,
     ) -> None:
         super().__init__(
             field="forecast_category",
@@ -273,6 +276,7 @@ class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
             silent_fail=silent_fail,
             starts_wait=starts_wait,
             end_from_trigger=end_from_trigger,
+            stores_result=stores_result,
         )
         self.target_categories = target_categories
         self.failure_categories = failure_categories

@@ -66,8 +66,14 @@ def test_it_polls_once_on_the_worker_and_then_defers(sandbox: Sandbox) -> None:
         "silent_fail": False,
         "starts_wait": False,
         "end_from_trigger": False,
+        "stores_result": True,
     }
     assert len(sandbox.requests) == 1
+
+
+@pytest.mark.usefixtures("opportunity")
+def test_a_task_that_pushes_no_xcom_stores_none_from_the_triggerer() -> None:
+    assert kwargs_of(deferral_of(sensor(end_from_trigger=True, do_xcom_push=False)))["stores_result"] is False
 
 
 def test_a_target_that_is_reached_already_needs_no_triggerer(sandbox: Sandbox) -> None:

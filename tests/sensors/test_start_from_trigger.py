@@ -76,6 +76,7 @@ def test_the_triggerer_gets_all_it_needs_without_a_poll_on_a_worker() -> None:
         "silent_fail": False,
         "starts_wait": True,
         "end_from_trigger": True,
+        "stores_result": True,
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,11 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TaskSuccessEvent
+from asgiref.sync import sync_to_async
 
+from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
+from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
+from airflow_provider_chartmogul.triggers.opportunity import (
+    OpportunityFieldTrigger,
+    OpportunityForecastCategoryTrigger,
+)
 from tests.support.airflow_versions import AIRFLOW_VERSION
 from tests.support.triggerers import triggerer
-from tests.support.waits import make_open, trigger_for, uuids_of
+from tests.support.waits import event_of, eventually, make_open, run, trigger_for, uuids_of
 
 if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
@@ -120,3 +130,70 @@ def test_a_sensor_with_templates_starts_and_ends_in_the_triggerer_from_airflow_3
     assert report.failures == {}
     assert [type(event) for event in report.events[1]] == [TaskSuccessEvent]
     assert report.results == {1: sandbox.opportunity(won)}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_retrieval_of_many_at_the_end_of_a_wait_stops_no_other_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_begun, is_over, order = threading.Event(), threading.Event(), []
+
+    def retrieve(_hook: ChartMogulHook, uuids: list[str]) -> list[dict[str, Any]]:
+        has_begun.set()
+        assert is_over.wait(10)
+        order.append("retrieved")
+        return [{"uuid": uuid} for uuid in uuids]
+
+    async def test() -> None:
+        monkeypatch.setattr(ChartMogulHook, "retrieve_opportunities", retrieve)
+        ends = OpportunityFieldTrigger(
+            field="owner", opportunity_uuids=[UNKNOWN], met_values={UNKNOWN: "grace"}, end_from_trigger=True
+        )
+        ending = asyncio.ensure_future(event_of(ends))
+        await eventually(has_begun.is_set)
+        await sync_to_async(order.append)("another trigger's call")
+        is_over.set()
+        assert isinstance(await ending, TaskSuccessEvent)
+
+    run(test())
+    assert order == ["another trigger's call", "retrieved"]
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_waits_that_end_together_retrieve_their_opportunities_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running: list[int] = []
+
+    def retrieve(_hook: ChartMogulHook, uuids: list[str]) -> list[dict[str, Any]]:
+        running.append(1)
+        time.sleep(0.01)  # so that another thread has the chance to begin
+        assert len(running) == 1
+        running.clear()
+        return [{"uuid": uuid} for uuid in uuids]
+
+    async def test() -> None:
+        monkeypatch.setattr(ChartMogulHook, "retrieve_opportunities", retrieve)
+        ends = [
+            OpportunityFieldTrigger(
+                field="owner", opportunity_uuids=[UNKNOWN], met_values={UNKNOWN: "grace"}, end_from_trigger=True
+            )
+            for _ in range(3)
+        ]
+        events = await asyncio.gather(*map(event_of, ends))
+        assert {type(event) for event in events} == {TaskSuccessEvent}
+
+    run(test())
+
+
+@pytest.mark.parametrize("wait", [{"opportunity_uuid": UUID}, {"opportunity_uuids": [UUID]}], ids=["one", "several"])
+def test_no_result_is_stored_nor_retrieved_when_the_task_pushes_none(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, wait: dict[str, Any]
+) -> None:
+    sandbox.set_opportunity(UUID, forecast_category="won")
+    trigger = OpportunityForecastCategoryTrigger(
+        target_categories="won", end_from_trigger=True, stores_result=False, **wait
+    )
+    report = triggerer(monkeypatch).run(trigger, connections={"chartmogul_default": sandbox.connection})
+    assert report.failures == {}
+    assert [type(event) for event in report.events[1]] == [TaskSuccessEvent]
+    assert report.results == {}
+    assert len(sandbox.requests) == 1

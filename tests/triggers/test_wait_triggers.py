@@ -38,6 +38,7 @@ EVERYTHING = {
     "silent_fail": True,
     "starts_wait": True,
     "end_from_trigger": True,
+    "stores_result": True,
 }
 
 
@@ -223,6 +224,7 @@ FIELD_TRIGGER: dict[str, Any] = {
     "silent_fail": False,
     "starts_wait": False,
     "end_from_trigger": False,
+    "stores_result": True,
 }
 
 
