@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
+from airflow.triggers.base import StartTriggerArgs
 from packaging.version import Version
 
 from airflow_provider_chartmogul._airflow.templates import is_templated
@@ -15,12 +18,30 @@ if TYPE_CHECKING:
 IS_AIRFLOW_3_3 = Version(airflow_version).release >= (3, 3)
 
 
-def obstacle_to_start_from_trigger(trigger_kwargs: Iterable[Any]) -> str | None:
-    """
-    Return the reason why a task cannot start in the triggerer; None: it can.
+_STACKLEVEL = 5  # the call in the DAG file; Airflow adds its own wrappers of constructors
 
-    :param trigger_kwargs: the values of the trigger's arguments, before templates are rendered
+
+def start_trigger_args(trigger_cls: str, trigger_kwargs: dict[str, Any], timeout: float) -> StartTriggerArgs | None:
     """
+    Return what a task needs to start in the triggerer; None, with a warning, if it cannot start there.
+
+    :param trigger_cls: the class path of the trigger, whose event goes to ``execute_complete``
+    :param trigger_kwargs: its arguments, before templates are rendered
+    :param timeout: of the trigger, in seconds
+    """
+    if obstacle := _obstacle(trigger_kwargs.values()):
+        warnings.warn(f"start_from_trigger {obstacle}, and is ignored.", UserWarning, stacklevel=_STACKLEVEL)
+        return None
+    return StartTriggerArgs(
+        trigger_cls=trigger_cls,
+        next_method="execute_complete",
+        trigger_kwargs=trigger_kwargs,
+        next_kwargs=None,
+        timeout=datetime.timedelta(seconds=timeout),
+    )
+
+
+def _obstacle(trigger_kwargs: Iterable[Any]) -> str | None:
     if not IS_AIRFLOW_3_3:
         # 2.11 and 3.0 render no templates there, 3.1 and 3.2 start no task there: apache/airflow#55068.
         return "needs Airflow 3.3 or later"

@@ -118,6 +118,11 @@ class WaitCondition:
         """Return the end of a log line about an opportunity that does not meet the condition yet."""
         return f"{self.label} {display_value(self.field, value)}, waiting for {self}."
 
+    def describe_end(self, value: Any) -> str:
+        """Return the end of a message about an opportunity whose value ends the wait."""
+        reason = f", one of {self.failure_parameter}" if self.is_failure(value) else ""
+        return f"{self.label} is now {display_value(self.field, value)}{reason}"
+
     def is_failure(self, value: Any) -> bool:
         """Return whether a value of the field ends the wait as a failure."""
         return any(is_value(self.field, value, failure) for failure in self.failures)

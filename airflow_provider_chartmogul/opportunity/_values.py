@@ -36,15 +36,17 @@ def check_opportunity_uuid(value: object) -> str:
     return text.lower()
 
 
-def check_opportunity_uuids(value: object, wait_for: object = "all") -> list[str]:
+def check_awaited_uuids(opportunity_uuid: object, opportunity_uuids: object, wait_for: object) -> list[str]:
     """
-    Return several UUIDs of opportunities in lower case and in the order given, without duplicates.
+    Return the UUIDs of a wait in lower case and in the order given, without duplicates.
 
-    :param value: as for :func:`read_uuids`
-    :param wait_for: ``all`` or ``any`` of them; ``any`` needs at least one
-    :raises ValueError: if it is anything else
+    :param opportunity_uuid: as for :func:`check_opportunity_uuid`, unless there are several
+    :param opportunity_uuids: as for :func:`read_uuids`; None: there is one
+    :param wait_for: ``all`` or ``any`` of several; ``any`` needs at least one
+    :raises ValueError: if they are anything else
     """
-    uuids = list(dict.fromkeys(map(check_opportunity_uuid, read_uuids(value))))
+    given = [opportunity_uuid] if opportunity_uuids is None else read_uuids(opportunity_uuids)
+    uuids = list(dict.fromkeys(map(check_opportunity_uuid, given)))
     if not uuids and wait_for == "any":
         raise ValueError('opportunity_uuids: empty, so that wait_for="any" would wait forever.')
     return uuids

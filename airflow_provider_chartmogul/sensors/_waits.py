@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import time
-import warnings
 from abc import abstractmethod
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,21 +16,17 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     conf,
 )
-from airflow.triggers.base import StartTriggerArgs
 
 from airflow_provider_chartmogul._airflow.failures import fail_fast_on_permanent_errors
 from airflow_provider_chartmogul._airflow.progress import ProgressLog
-from airflow_provider_chartmogul._airflow.start_from_trigger import obstacle_to_start_from_trigger
+from airflow_provider_chartmogul._airflow.start_from_trigger import start_trigger_args
 from airflow_provider_chartmogul._airflow.wait_state import WaitState
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 from airflow_provider_chartmogul.links.chartmogul import ChartMogulCustomerLink
 from airflow_provider_chartmogul.opportunity._conditions import NOTSET
-from airflow_provider_chartmogul.opportunity._field_values import display_value, is_value
-from airflow_provider_chartmogul.opportunity._values import (
-    check_opportunity_uuid,
-    check_opportunity_uuids,
-)
+from airflow_provider_chartmogul.opportunity._field_values import is_value
+from airflow_provider_chartmogul.opportunity._values import check_awaited_uuids
 from airflow_provider_chartmogul.sensors._arguments import check_together, plain
 
 if TYPE_CHECKING:
@@ -44,7 +39,8 @@ if TYPE_CHECKING:
 
 _RETENTION_MARGIN = datetime.timedelta(days=30)
 _MORE_TRIES_AT_THE_END = 9
-_STACKLEVEL = 4  # the call in the DAG file; Airflow adds its own wrappers of constructors
+_FIRST_PAUSE_AT_THE_END = 60.0  # seconds
+_UNEXPECTED_ERROR = "Trigger failure"  # Airflow's reason for a trigger that raised
 
 
 class OpportunityWaitSensor(BaseSensorOperator):
@@ -95,22 +91,10 @@ class OpportunityWaitSensor(BaseSensorOperator):
             parameters_without_first_poll=f"{self._TARGETS} or {self._BASELINE}" if needs_first_poll else None,
         )
         if start_from_trigger:
-            self._prepare_start_from_trigger()
-
-    def _prepare_start_from_trigger(self) -> None:
-        trigger_kwargs = self._trigger_kwargs(getattr(self, self._BASELINE))
-        if obstacle := obstacle_to_start_from_trigger(trigger_kwargs.values()):
-            warnings.warn(f"start_from_trigger {obstacle}, and is ignored.", UserWarning, stacklevel=_STACKLEVEL)
-            return
-        self.start_from_trigger = True
-        # Set on the instance: Airflow would start a mapped sensor with the class's arguments, before they are known.
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=self.trigger_class.CLASSPATH,
-            next_method="execute_complete",
-            trigger_kwargs=trigger_kwargs,
-            next_kwargs=None,
-            timeout=datetime.timedelta(seconds=self.timeout),
-        )
+            trigger_kwargs = self._trigger_kwargs(getattr(self, self._BASELINE))
+            arguments = start_trigger_args(self.trigger_class.CLASSPATH, trigger_kwargs, self.timeout)
+            # On the instance: Airflow would start a mapped sensor with the class's arguments, before they are known.
+            self.start_trigger_args, self.start_from_trigger = arguments, arguments is not None
 
     @abstractmethod
     def _condition(self) -> WaitCondition:
@@ -122,11 +106,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     @abstractmethod
     def _value_kwargs(self, baseline: Any) -> dict[str, Any]:
-        """
-        Return the trigger's arguments about values.
-
-        :param baseline: NOTSET if there is none
-        """
+        """Return the trigger's arguments about values; the baseline is NOTSET if there is none."""
 
     def execute(self, context: Context) -> Any:
         """Poll until the condition is met; when deferrable, poll once and leave the wait to the triggerer."""
@@ -139,6 +119,8 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the triggerer; a timeout there names the wait, which Airflow's message does not."""
+        if (next_kwargs or {}).get("error") == _UNEXPECTED_ERROR:
+            self.soft_fail = False  # Airflow would skip the task, which it does not for such an error on a worker
         with self._explained_timeout():
             return super().resume_execution(next_method, next_kwargs, context)
 
@@ -182,23 +164,19 @@ class OpportunityWaitSensor(BaseSensorOperator):
         match event:
             case {"error": str(message)} if len(event) == 1:
                 raise AirflowFailException(message)
-            case {"opportunity": dict() as opportunity, **rest} if (
-                self._is_single and opportunity.get("uuid") == uuids[0]
-            ):
-                value = condition.value_of(opportunity)
+            case {"opportunity": dict() as found, **rest} if self._is_single and found.get("uuid") == uuids[0]:
+                value = condition.value_of(found)
                 self._check_failure(uuids[0], value, condition)
-                if self._is_own(rest, condition) and condition.is_met(opportunity, rest.get(self._BASELINE)):
+                if self._is_own(rest, condition) and condition.is_target(value, rest.get(self._BASELINE)):
                     self._log_end(uuids[0], value, condition)
-                    return opportunity
-            case {"values": dict() as values} if (
-                len(event) == 1 and not self._is_single and values.keys() <= set(uuids)
-            ):
-                for uuid, value in values.items():
+                    return found
+            case {"values": dict() as met} if len(event) == 1 and not self._is_single and met.keys() <= set(uuids):
+                for uuid, value in met.items():
                     self._check_failure(uuid, value, condition)
-                is_met = condition.needs_baseline or all(condition.is_target(value, None) for value in values.values())
-                if is_met and (len(values) == len(uuids) or (values and self.wait_for == "any")):
-                    self.log.info("%d of %d opportunities done: %s.", len(values), len(uuids), condition)
-                    return self._retrieve_with_retries([uuid for uuid in uuids if uuid in values])
+                is_met = condition.needs_baseline or all(condition.is_target(value, None) for value in met.values())
+                if is_met and (len(met) == len(uuids) or (met and self.wait_for == "any")):
+                    self.log.info("%d of %d opportunities done: %s.", len(met), len(uuids), condition)
+                    return self._retrieve_with_retries([uuid for uuid in uuids if uuid in met])
         raise RuntimeError(
             f"The triggerer sent an event that does not end the wait for {self._subject()}. The DAG or this "
             "provider may have changed meanwhile; clear the task to start the wait again."
@@ -237,9 +215,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
         return self.opportunity_uuids is None
 
     def _uuids(self) -> list[str]:
-        if self._is_single:
-            return [check_opportunity_uuid(self.opportunity_uuid)]
-        return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
+        return check_awaited_uuids(self.opportunity_uuid, self.opportunity_uuids, self.wait_for)
 
     def _subject(self) -> str:
         uuids = self._uuids()
@@ -273,12 +249,13 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def _retrieve_with_retries(self, uuids: list[str]) -> Any:
         """Retrieve opportunities with retries, so that a transient error does not fail a task after a long wait."""
-        for _ in range(_MORE_TRIES_AT_THE_END):
+        for number in range(_MORE_TRIES_AT_THE_END):
             try:
                 return self._retrieve(uuids)
             except ChartMogulError as error:
-                self.log.warning("%s Trying again in %s s.", error.summary, self.poke_interval)
-                time.sleep(self.poke_interval)
+                pause = min(self.poke_interval, _FIRST_PAUSE_AT_THE_END * 2**number)
+                self.log.warning("%s Trying again in %s s.", error.summary, pause)
+                time.sleep(pause)
         return self._retrieve(uuids)
 
     def _evaluate(self, found: dict[str, Any], condition: WaitCondition, baseline: Any, state: WaitState) -> None:
@@ -316,10 +293,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     def _check_failure(self, uuid: str, value: Any, condition: WaitCondition) -> None:
         if condition.is_failure(value):
-            raise AirflowFailException(
-                f"Opportunity {uuid}: {condition.label} is now {display_value(condition.field, value)}, one of "
-                f"{condition.failure_parameter}."
-            )
+            raise AirflowFailException(f"Opportunity {uuid}: {condition.describe_end(value)}.")
 
     def _log_end(self, uuid: str, value: Any, condition: WaitCondition) -> None:
-        self.log.info("Opportunity %s: %s is now %s.", uuid, condition.label, display_value(condition.field, value))
+        self.log.info("Opportunity %s: %s.", uuid, condition.describe_end(value))

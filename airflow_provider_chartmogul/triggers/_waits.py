@@ -10,11 +10,7 @@ from airflow_provider_chartmogul._airflow.progress import ProgressLog
 from airflow_provider_chartmogul.exceptions import ChartMogulError
 from airflow_provider_chartmogul.opportunity._conditions import NOTSET, WaitCondition
 from airflow_provider_chartmogul.opportunity._field_values import normalize_value
-from airflow_provider_chartmogul.opportunity._values import (
-    check_baseline_category,
-    check_opportunity_uuid,
-    check_opportunity_uuids,
-)
+from airflow_provider_chartmogul.opportunity._values import check_awaited_uuids, check_baseline_category
 from airflow_provider_chartmogul.triggers._results import WaitEnd, retrieve_opportunities, store_result
 
 if TYPE_CHECKING:
@@ -109,7 +105,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         try:
             condition = self._condition()
             baseline = self._baseline(condition)
-            uuids = self._uuids()
+            uuids = check_awaited_uuids(self.opportunity_uuid, self.opportunity_uuids, self.wait_for)
         except ValueError as error:
             yield WaitEnd(payload={"error": str(error)})
             return
@@ -144,11 +140,6 @@ class OpportunityFieldTrigger(BaseTrigger):
         if not self.starts_wait or self.baseline_value is NOTSET:
             return self.baseline_value
         return normalize_value(condition.field, self.baseline_value, "baseline_value")
-
-    def _uuids(self) -> list[str]:
-        if self._is_single:
-            return [check_opportunity_uuid(self.opportunity_uuid)]
-        return check_opportunity_uuids(self.opportunity_uuids, self.wait_for)
 
     async def _wait(self, uuids: list[str], condition: WaitCondition, baseline: Any) -> tuple[dict[str, Any], bool]:
         """Return the result by UUID (JSON of one opportunity, or values of several), and whether it is a failure."""

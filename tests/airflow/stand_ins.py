@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_chartmogul._airflow import metrics
+from airflow_provider_chartmogul._airflow import metrics, start_from_trigger
 from airflow_provider_chartmogul._airflow.asset_events import EventSpacing
 from airflow_provider_chartmogul._airflow.task_tries import EarlierTries
 
@@ -30,3 +30,8 @@ def replace_gauge(monkeypatch: pytest.MonkeyPatch, gauge: Callable[..., object])
 def event_spacing(queue: asyncio.Queue[Any], round_of: Callable[[Any], int]) -> EventSpacing[Any]:
     """Return the spacing of events on an Airflow with apache/airflow#54659."""
     return EventSpacing(queue, round_of, is_needed=True)
+
+
+def pretend_airflow_before_3_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat Airflow as a version that starts no task in the triggerer."""
+    monkeypatch.setattr(start_from_trigger, "IS_AIRFLOW_3_3", False)

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_chartmogul.opportunity import ForecastCategory
 from airflow_provider_chartmogul.opportunity._conditions import NOTSET, WaitCondition, check_condition
-from airflow_provider_chartmogul.opportunity._values import check_opportunity_uuids
+from airflow_provider_chartmogul.opportunity._values import check_awaited_uuids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,18 +233,18 @@ def test_a_path_that_is_none_is_refused_before_anything_is_imported(path: Any) -
     ],
 )
 def test_several_uuids_may_be_written_in_many_ways(value: Any) -> None:
-    assert check_opportunity_uuids(value) == [UUID, OTHER]
+    assert check_awaited_uuids(None, value, "all") == [UUID, OTHER]
 
 
 @pytest.mark.parametrize("value", [[], (), "[]", " [ ] "])
 def test_no_uuid_at_all_is_an_empty_list(value: Any) -> None:
-    assert check_opportunity_uuids(value) == []
+    assert check_awaited_uuids(None, value, "all") == []
 
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "None", ",", f"{UUID},", f"{UUID} {OTHER}", [None], [UUID, 5], 5, None, {UUID: "x"}, UUID.encode()],
+    ["", " ", "None", ",", f"{UUID},", f"{UUID} {OTHER}", [None], [UUID, 5], 5, {UUID: "x"}, UUID.encode()],
 )
 def test_what_are_no_uuids_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^opportunity_uuids?: expected"):
-        check_opportunity_uuids(value)
+        check_awaited_uuids(None, value, "all")

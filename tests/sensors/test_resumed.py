@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
+from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 from tests.support.airflow_versions import AIRFLOW_VERSION, IS_AIRFLOW_3
 from tests.support.dag_runs import run_of
@@ -52,6 +53,18 @@ def test_what_templates_render_again_after_the_wait_is_read_as_before_it() -> No
     resumed = sensor()
     resumed.target_categories = numpy.array("won")  # as templates that render to native objects may
     assert resumed.execute_complete({}, {"opportunity": WON, "baseline_category": None}) == WON
+
+
+def test_a_predicate_that_depends_on_the_time_is_not_called_again_after_the_wait() -> None:
+    resumed = OpportunityFieldSensor(
+        task_id="wait",
+        field="amount_in_cents",
+        opportunity_uuid=UUID,
+        condition="tests.support.predicates.is_large",
+        deferrable=True,
+    )
+    no_longer_large = {"uuid": UUID, "amount_in_cents": 1}
+    assert resumed.execute_complete({}, {"opportunity": no_longer_large}) == no_longer_large
 
 
 OTHER_UUID = "00000000-0000-0000-0000-000000000000"
@@ -197,3 +210,9 @@ def test_a_defect_in_the_triggerer_fails_and_may_be_retried() -> None:
     with pytest.raises(AirflowException) as raised:
         fail_in_triggerer(sensor())
     assert not isinstance(raised.value, AirflowFailException | AirflowSensorTimeout)
+
+
+def test_soft_fail_does_not_skip_after_a_defect_in_the_triggerer() -> None:
+    with pytest.raises(AirflowException, match="Trigger failure") as raised:
+        fail_in_triggerer(sensor(soft_fail=True))
+    assert not isinstance(raised.value, AirflowSkipException)

@@ -189,17 +189,22 @@ def test_a_fault_at_the_end_does_not_bring_the_wait_to_nothing(uuids: list[str],
 
 
 @pytest.mark.usefixtures("waits")
-def test_the_end_is_tried_ten_times_with_a_pause_between_two(
-    uuids: list[str], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("poke_interval", "expected"),
+    [(45, [45] * 9), (900, [60, 120, 240, 480, 900, 900, 900, 900, 900])],
+    ids=["short interval", "long interval"],
+)
+def test_the_end_is_tried_ten_times_with_pauses_that_grow_up_to_the_interval(
+    uuids: list[str], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, poke_interval: float, expected: list[float]
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("airflow_provider_chartmogul.sensors._waits.time.sleep", pauses.append)
     # Each try makes three requests.
     sandbox.inject_fault(Fault(kind="status", status=503, times=3 * 9))
-    waiting = sensor(opportunity_uuids=uuids, target_values="Closed Won", wait_for="any", poke_interval=123)
+    waiting = sensor(opportunity_uuids=uuids, target_values="Closed Won", wait_for="any", poke_interval=poke_interval)
     event = {"values": {uuids[1]: "Closed Won"}}
     assert waiting.execute_complete({}, event) == [sandbox.opportunity(uuids[1])]
-    assert pauses.count(123) == 9
+    assert [pause for pause in pauses if pause >= 45] == expected
 
 
 @pytest.mark.usefixtures("waits")

@@ -18,6 +18,7 @@ except ImportError:  # before Airflow 3.2
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityFieldSensor, OpportunityForecastCategorySensor
 from airflow_provider_chartmogul.triggers.opportunity import OpportunityFieldTrigger, OpportunityForecastCategoryTrigger
+from tests.airflow.stand_ins import pretend_airflow_before_3_3
 from tests.support.airflow_versions import AIRFLOW_VERSION
 
 if TYPE_CHECKING:
@@ -133,9 +134,7 @@ def test_what_another_task_returns_is_not_for_the_triggerer(uuid: str) -> None:
 def test_an_airflow_before_3_3_ignores_it_with_one_warning_that_points_at_the_dag(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "airflow_provider_chartmogul.sensors._waits.obstacle_to_start_from_trigger", lambda _: "needs Airflow 3.3"
-    )
+    pretend_airflow_before_3_3(monkeypatch)
     with pytest.warns(UserWarning, match="start_from_trigger needs Airflow 3.3") as warned:
         waiting = OpportunityForecastCategorySensor(
             **{"opportunity_uuid": UUID, **options},
