@@ -43,13 +43,17 @@ class Target:
     """
 
     uuid: str
-    interval: float = math.inf
     subscriptions: dict[Subscription, None] = field(default_factory=dict)
     received: float = -math.inf  # when the newest response arrived
     searched: float = -math.inf  # when the newest response for subscriptions of the whole list arrived
     failures: int = 0  # in a row
     rejected: Exception | None = None  # the permanent error of the last poll
     rejected_at: float = -math.inf  # when a poll first met it
+
+    @property
+    def interval(self) -> float:
+        """The shortest one of its subscriptions."""
+        return min((subscription.interval for subscription in self.subscriptions), default=math.inf)
 
     @property
     def is_searched(self) -> bool:
@@ -93,8 +97,8 @@ class SinglePolls:
         """
         target = self.targets.setdefault(uuid, Target(uuid))
         target.subscriptions[subscription] = None
-        target.interval = min(target.interval, subscription.interval)
-        self._put(target, due)
+        # Not later than it is due already: subscriptions that keep arriving would put it off.
+        self._put(target, min(due, self._due.due(target), self._failing.due(target)))
 
     def remove(self, subscription: Subscription, uuid: str) -> None:
         """Stop polling an opportunity for a subscription."""
@@ -142,7 +146,6 @@ class SinglePolls:
         if not target.subscriptions:
             self._discard(target)
             return
-        target.interval = min(subscription.interval for subscription in target.subscriptions)
         # A page that is read often enough replaces individual polls.
         grace = grace_period(target.interval) if period <= target.interval else 0
         await self._on_polled(target, opportunity, sent + target.interval + grace, yielder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import Any
 
@@ -258,3 +259,26 @@ def test_a_deletion_that_was_confirmed_is_no_wait_any_more(monkeypatch: pytest.M
             assert waits[-1] <= 1
 
     run_in_virtual_time(test())
+
+
+@virtual
+async def test_the_short_interval_of_a_wait_ends_with_it() -> None:
+    account = account_of(10)
+    with polled(account, Recorder([uuid_of(1)]), 3_600):
+        with polled(account, Recorder([uuid_of(1)]), 1):
+            await asyncio.sleep(10)
+        begin = len(account.polled)
+        await asyncio.sleep(4 * 3_600)
+    assert 4 <= len(account.polled) - begin <= 5
+
+
+@virtual
+async def test_waits_that_keep_arriving_for_an_opportunity_do_not_put_off_its_poll() -> None:
+    account, first = account_of(10), Recorder([uuid_of(1)])
+    with polled(account, first, 60), contextlib.ExitStack() as later:
+        await asyncio.sleep(100)
+        account.categories[uuid_of(1)], changed = "won", clock()
+        for _ in range(600):
+            later.enter_context(polled(account, Recorder([uuid_of(1)]), 60))
+            await asyncio.sleep(0.5)
+        assert first.changed[uuid_of(1)] - changed < 60
