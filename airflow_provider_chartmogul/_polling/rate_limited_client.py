@@ -148,9 +148,10 @@ class RateLimitedClient:
             while self.outage and (wait := self._next_probe - clock()) > 0:
                 await asyncio.sleep(min(wait, _SECONDS_BETWEEN_CHECKS))
             await asyncio.sleep(self._rate_limit.reserve(clock()))
-            while pause := self._rate_limit.pause_left(clock()):
+            while self._rate_limit.pause_left(clock()):
                 metrics.count("rate_limit_pauses", **self.tags)
-                await asyncio.sleep(pause)
+                # Reserved again, since the one who is next was given the end of the pause.
+                await asyncio.sleep(self._rate_limit.reserve(clock()))
             if self.outage:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
 

@@ -39,8 +39,8 @@ class Pace:
         """Wait until the next request may be sent."""
         with self._lock:
             time.sleep(self._rate_limit.reserve(time.monotonic()))
-            while (pause := self._rate_limit.pause_left(time.monotonic())) > 0:
-                time.sleep(pause)
+            while self._rate_limit.pause_left(time.monotonic()) > 0:
+                time.sleep(self._rate_limit.reserve(time.monotonic()))
 
     def on_error(self, error: ChartMogulError) -> None:
         """Reduce the rate if an error is a 429."""

@@ -258,6 +258,8 @@ def test_a_pause_that_begins_while_a_request_waits_is_kept(clock: Clock) -> None
     clock.sleep = sleep_through_a_429  # type: ignore[method-assign]  # once
     pace.wait()
     assert clock.now == 5
+    pace.wait()
+    assert clock.now == 6
 
 
 def test_a_page_waits_for_one_other_request_at_most() -> None:

@@ -177,3 +177,21 @@ async def _count_lookups(recorder: Recorder) -> None:
     with polled(account, recorder, 10):
         await asyncio.sleep(100)
     assert account.lookups == 1
+
+
+@virtual
+async def test_requests_after_a_429_keep_their_distance_from_the_first_one_on() -> None:
+    account = account_of(3_000, max_requests_per_second=2)
+    rejected: list[float] = []
+
+    def fault(endpoint: str, _query: dict[str, Any]) -> None:
+        if clock() > 5 and not rejected:
+            rejected.append(clock())
+            raise error_of(endpoint, 429, retry_after=7)
+
+    account.fault = fault
+    with polled(account, Recorder([uuid_of(number) for number in range(0, 3_000, 100)]), 60):
+        await asyncio.sleep(30)
+    sent = sorted(moment for moment, _ in account.log if moment > rejected[0] + 1)
+    assert sent[0] >= rejected[0] + 7
+    assert min(later - earlier for earlier, later in itertools.pairwise(sent)) == pytest.approx(0.5)
