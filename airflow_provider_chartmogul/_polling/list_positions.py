@@ -51,11 +51,6 @@ class Segment:
         """Whether it was ever read."""
         return self.received > -math.inf
 
-    @property
-    def is_known(self) -> bool:
-        """Whether it is part of the list as remembered."""
-        return self.cursor is None or self.previous is not None
-
 
 class ListPositions:
     """
@@ -78,6 +73,10 @@ class ListPositions:
         while segment:
             yield segment
             segment = segment.next
+
+    def is_known(self, segment: Segment) -> bool:
+        """Return whether a segment is part of the list as remembered."""
+        return segment is self.head or segment.previous is not None
 
     def apply(
         self, segment: Segment, page: Page, sent: float, received: float
@@ -152,7 +151,7 @@ class ListPositions:
         for segment in self:
             segment.previous = None
         self.owners = {}  # a new one, since subscribers may still compare with the former one
-        self.head.next = None
+        self.head = Segment(failures=self.head.failures)  # a response for the former one is of no use any more
         self._cursors.clear()
         self.is_complete = False
 

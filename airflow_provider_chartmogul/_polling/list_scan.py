@@ -160,12 +160,13 @@ class ListScan:
                 await self._read(segment, due)
             finally:
                 self._reading.discard(segment)
-                again = self._due_again.pop(segment, math.inf if segment.period == math.inf else clock())
-                if again < math.inf and segment.is_known:
+                is_done = segment.is_read and segment.period == math.inf
+                again = self._due_again.pop(segment, math.inf if is_done else clock())
+                if again < math.inf and self.positions.is_known(segment):
                     self._queue.put(segment, again)
                 is_retried = segment.failures > 0 and again < self._round_end
                 is_recent = begin >= self._joined or not self.positions.is_ordered
-                if not segment.is_known or (is_recent and not is_retried):
+                if not self.positions.is_known(segment) or (is_recent and not is_retried):
                     self._pending.discard(segment)
                 self._has_read.set()
 
@@ -173,7 +174,7 @@ class ListScan:
         clock = asyncio.get_running_loop().time
         try:
             response = await self._client.call(page_request(segment.cursor), is_page=True)
-            if not segment.is_known:
+            if not self.positions.is_known(segment):
                 return
             entries, added = self.positions.apply(segment, response.value, response.sent, clock())
         except PositionError as error:
@@ -197,7 +198,7 @@ class ListScan:
         previous = segment.previous
         if is_refused and previous and previous.refusals <= self._client.hook.settings.max_retries:
             self._drop(segment, error.summary)
-        elif segment.is_known:
+        elif self.positions.is_known(segment):
             self._on_failed(segment, error)
         if isinstance(error, KEY_ERRORS):
             await self._on_key_error()

@@ -97,7 +97,7 @@ def test_a_dropped_position_leaves_its_opportunities_to_the_one_before() -> None
     assert second
     assert positions.can_merge(positions.head)
     assert positions.drop(second) is positions.head
-    assert not second.is_known
+    assert not positions.is_known(second)
     assert all(owner is positions.head for owner in positions.owners.values())
     assert len(positions.owners) == 10
 
@@ -111,8 +111,11 @@ def test_a_page_that_ends_before_the_next_segment_leads_to_it_whatever_its_curso
 
 def test_nothing_is_known_after_a_restart() -> None:
     positions = two_segments()
+    former = list(positions)
     assert positions.is_complete
     positions.restart()
     assert not positions.is_complete
+    assert not any(map(positions.is_known, former))
     assert positions.owners == {}
     assert list(positions) == [positions.head]
+    assert positions.is_known(positions.head)

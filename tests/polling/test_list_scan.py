@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_chartmogul._polling import engine
 from airflow_provider_chartmogul.exceptions import ChartMogulNotFoundError
 from tests.hooks.stand_ins import error_of
 from tests.polling.recorder import Recorder, account_of, clock, polled, virtual
@@ -330,3 +331,24 @@ def test_another_kind_of_failure_of_the_list_is_logged_too_and_each_once(caplog:
     lines = [record.getMessage() for record in caplog.records if "the list can" in record.getMessage()]
     assert ["504" in lines[0], "403" in lines[1], "again" in lines[2]] == [True] * 3, lines
     assert len(lines) == 3
+
+
+def test_a_response_for_the_former_head_is_of_no_use_once_the_list_is_read_in_sequence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        account, watcher = account_of(1_000), Recorder()
+        account.page_seconds = 1
+        with polled(account, watcher, 60):
+            await asyncio.sleep(100)
+            (polling_account,) = engine._engines[asyncio.get_running_loop()]._accounts.values()
+            scan = polling_account._scan
+            while scan.positions.head not in scan._reading:
+                await asyncio.sleep(0.1)
+            scan._read_in_sequence("an opportunity was missed")
+            rounds = len(watcher.rounds)
+            await asyncio.sleep(200)
+            assert [listed for _, listed in watcher.rounds[rounds:]] == [1_000] * 4
+
+    run_in_virtual_time(test())
+    assert "cannot be read completely" not in caplog.text

@@ -168,12 +168,13 @@ async def test_a_connection_that_is_not_found_once_ends_no_wait() -> None:
     assert uuid_of(1) in recorder.now
 
 
+class UnheardOfError(BaseException):
+    pass
+
+
 def test_work_that_fails_in_an_unheard_of_way_is_logged_and_begun_again_once_a_second(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class UnheardOfError(BaseException):
-        pass
-
     async def test() -> None:
         account, recorder = account_of(10), Recorder([uuid_of(1)])
         lookups = 0
@@ -200,20 +201,23 @@ def test_work_that_fails_in_an_unheard_of_way_is_logged_and_begun_again_once_a_s
     assert "UnheardOfError" in caplog.text
 
 
-@virtual
-async def test_the_list_is_read_after_an_unexpected_error_at_its_first_page() -> None:
-    account, watcher = account_of(1_000), Recorder()
-    defects = [LookupError("a defect")]
+@pytest.mark.parametrize("error", [LookupError("a defect"), UnheardOfError()], ids=["defect", "unheard of"])
+def test_the_list_is_read_after_an_unexpected_error_at_its_first_page(error: BaseException) -> None:
+    async def test() -> None:
+        account, watcher = account_of(1_000), Recorder()
+        defects = [error]
 
-    def fault(_endpoint: str, _query: dict[str, Any]) -> None:
-        if defects:
-            raise defects.pop()
+        def fault(_endpoint: str, _query: dict[str, Any]) -> None:
+            if defects:
+                raise defects.pop()
 
-    account.fault = fault
-    with polled(account, watcher, 10):
-        await asyncio.sleep(30)
-        assert len(watcher.received) == 1_000
-        assert watcher.rounds[-1][1] == 1_000
+        account.fault = fault
+        with polled(account, watcher, 10):
+            await asyncio.sleep(30)
+            assert len(watcher.received) == 1_000
+            assert watcher.rounds[-1][1] == 1_000
+
+    run_in_virtual_time(test())
 
 
 @virtual
