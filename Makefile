@@ -29,9 +29,9 @@ demo: $(VENV)/.base ## watch a DAG pull an opportunity and wait until it is won
 airflow: $(VENV)/.base ## start a complete local Airflow with the sandbox (PORT=8080)
 	@$(BIN)/python -m scripts.airflow_with_sandbox --port $(PORT)
 
-# Three processes on any machine: the tests also wait, but each process imports Airflow once more.
+# Six processes on any machine, since the tests mostly wait; each more imports Airflow once more.
 test: $(VENV)/.test ## run the tests (ARGS="-k sensor")
-	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --ignore-glob='tests/e2e*' --numprocesses 6 --dist worksteal $(ARGS)
 
 # pyenv's interpreters are found only if they are selected. The README's table needs a run of all the tests.
 test-matrix: $(VENV)/.matrix ## run the tests on every supported Airflow and Python (ARGS="-k sensor")

@@ -24,7 +24,7 @@ def tests(session: nox.Session, airflow: str) -> None:
         "-m",
         "pytest",
         "--ignore-glob=tests/e2e*",
-        "--numprocesses=3",
+        "--numprocesses=6",
         "--dist=worksteal",
         *no_skips,
         *session.posargs,
