@@ -98,19 +98,17 @@ class _Account:
         self.single_polls = SinglePolls(client, self._reload)
         self._scan = ListScan(client, self.single_polls, self._label, self._reload)
         self._scan.positions.is_ordered = key not in engine.in_sequence
-        workers = [*self.single_polls.workers, *self._scan.workers, self._supervise]
+        self._new: dict[Subscription, None] = {}
+        self._has_new = asyncio.Event()
+        workers = [*self.single_polls.workers, *self._scan.workers, self._poll_for_new, self._supervise]
         self._tasks = [start(_keep_running(worker)) for worker in workers]
 
     def add(self, subscription: Subscription) -> None:
-        if subscription.opportunity_uuids is None:
-            self._scan.add(subscription)
-        # Not immediately: others may subscribe too, as after a triggerer's restart.
-        due = asyncio.get_running_loop().time() + min(_LONGEST_GATHERING, subscription.interval / 10)
-        for uuid in subscription.opportunity_uuids or ():
-            is_on_page = self._scan.locate(uuid, due)
-            self.single_polls.add(subscription, uuid, due + grace_period(subscription.interval) * is_on_page)
+        self._new[subscription] = None
+        self._has_new.set()
 
     def remove(self, subscription: Subscription) -> None:
+        self._new.pop(subscription, None)
         uuids = subscription.opportunity_uuids
         if uuids is None:
             self._scan.remove(subscription)
@@ -132,6 +130,31 @@ class _Account:
         metrics.gauge("waits", 0, **self.client.tags)
         metrics.gauge("subscribers", 0, **self.client.tags)
         self.client.close()
+
+    async def _poll_for_new(self) -> None:
+        while True:
+            await self._has_new.wait()
+            yielder = LoopYielder()
+            for subscription in tuple(self._new):
+                if subscription in self._new:
+                    await self._poll_for(subscription, yielder)
+                    self._new.pop(subscription, None)
+            if not self._new:
+                self._has_new.clear()
+
+    async def _poll_for(self, subscription: Subscription, yielder: LoopYielder) -> None:
+        # Not immediately: others may subscribe too, as after a triggerer's restart.
+        due = asyncio.get_running_loop().time() + min(_LONGEST_GATHERING, subscription.interval / 10)
+        grace = grace_period(subscription.interval)
+        uuids = subscription.opportunity_uuids
+        if uuids is None:
+            self._scan.add(subscription)
+            return
+        for uuid in tuple(uuids):
+            await yielder.step(has_woken=False)
+            if subscription in self._new and uuid in uuids:
+                is_on_page = self._scan.locate(uuid, due)
+                self.single_polls.add(subscription, uuid, due + grace * is_on_page)
 
     async def _reload(self) -> None:
         """Load the connections again, and wait for that, but not long."""
@@ -316,7 +339,6 @@ class Engine:
                 source.account.client.hook, hook = hook, source.account.client.hook
             hook.close()
             return
-        subscriptions = tuple(source.subscriptions)
         self._detach(source)
         account = self._accounts.get(key)
         if account:
@@ -328,11 +350,8 @@ class Engine:
             account = self._accounts[key] = _Account(self, key, RateLimitedClient(hook, rate_limit, self._run))
         source.account = account
         account.sources.add(source)
-        yielder = LoopYielder()
-        for subscription in subscriptions:
-            if subscription in source.subscriptions:
-                account.add(subscription)
-            await yielder.step(has_woken=False)
+        for subscription in source.subscriptions:
+            account.add(subscription)
 
     def _detach(self, source: _Source) -> None:
         account, source.account = source.account, None
