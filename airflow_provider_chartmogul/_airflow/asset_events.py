@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Any
 
 import airflow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
+from packaging.version import Version
 
 SECONDS_UNTIL_RUN = 10.0
 """The time within which Airflow creates a DAG run for an event. Triggerer and scheduler each loop once a second."""
@@ -26,33 +21,28 @@ def leaves_events_behind() -> bool:
 
     With it, an event that arrives before the DAG run of an earlier one is created waits for the asset's next event.
     """
-    version = tuple(int(number) for number in re.findall(r"\d+", airflow.__version__)[:3])
-    return version <= _LAST_VERSION_THAT_LEAVES_EVENTS
+    return Version(airflow.__version__).release <= _LAST_VERSION_THAT_LEAVES_EVENTS
 
 
-class EventSpacing(Generic[T]):
+class EventSpacing:
     """
     Delay the last of several events, for Airflow versions that would leave it without a DAG run.
 
     It comes once the run for those before it has been made, and takes along those of them that were left. Any newer
     event releases it earlier.
 
-    :param events: the queue of events
-    :param round_of: returns the number of the poll round that produced an event
+    :param events: the queue of events, whose ``round`` is the number of the poll round that produced them
     :param is_needed: whether Airflow leaves events behind
     """
 
-    def __init__(
-        self, events: asyncio.Queue[T], round_of: Callable[[T], int], *, is_needed: bool | None = None
-    ) -> None:
+    def __init__(self, events: asyncio.Queue[Any], *, is_needed: bool | None = None) -> None:
         self._events = events
-        self._round_of = round_of
         self._is_needed = leaves_events_behind() if is_needed is None else is_needed
-        self._held: list[T] = []
+        self._held: list[Any] = []
         self._due = self._next_run = float("-inf")
         self._round = -1
 
-    async def next_event(self) -> T:
+    async def next_event(self) -> Any:
         """Wait until the next event may be yielded, and return it."""
         clock = asyncio.get_running_loop().time
         while True:
@@ -68,16 +58,16 @@ class EventSpacing(Generic[T]):
                 return held
             if not self._is_needed or now >= self._next_run:
                 return self._sent(event, now)
-            is_alone = self._round_of(event) != self._round
+            is_alone = event.round != self._round
             self._hold(
                 event, min(self._next_run, now + _LONGEST_DELAY_OF_A_SINGLE_EVENT) if is_alone else self._next_run
             )
 
-    def _hold(self, event: T, due: float) -> None:
+    def _hold(self, event: Any, due: float) -> None:
         self._held = [event]
         self._due = due
 
-    def _sent(self, event: T, now: float) -> T:
+    def _sent(self, event: Any, now: float) -> Any:
         self._next_run = now + SECONDS_UNTIL_RUN
-        self._round = self._round_of(event)
+        self._round = event.round
         return event

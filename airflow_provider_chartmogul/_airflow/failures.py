@@ -23,9 +23,7 @@ def fail_fast_on_permanent_errors() -> Iterator[None]:
     """
     try:
         yield
-    except ChartMogulError as error:
-        if error.transient:
+    except (ChartMogulError, ValueError) as error:
+        if isinstance(error, ChartMogulError) and error.transient:
             raise
-        raise AirflowFailException(str(error)) from error
-    except ValueError as error:
         raise AirflowFailException(str(error)) from error

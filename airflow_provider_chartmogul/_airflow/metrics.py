@@ -31,15 +31,14 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _OPTIONS_WITH_TAGS = ("statsd_influxdb_enabled", "statsd_datadog_enabled", "otel_on")
 
 
-def count(name: str, value: int = 1, **tags: Any) -> None:
+def count(name: str, **tags: Any) -> None:
     """
-    Add to a counter.
+    Add one to a counter.
 
     :param name: without the prefix, such as ``requests``
-    :param value: how much to add
     :param tags: the labels, such as ``conn_id``; those that are None are left out
     """
-    _send(Stats.incr, name, value, tags)
+    _send(Stats.incr, name, 1, tags)
 
 
 def gauge(name: str, value: float, **tags: Any) -> None:

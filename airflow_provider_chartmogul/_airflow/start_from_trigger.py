@@ -21,11 +21,11 @@ IS_AIRFLOW_3_3 = Version(airflow_version).release >= (3, 3)
 _STACKLEVEL = 5  # the call in the DAG file; Airflow adds its own wrappers of constructors
 
 
-def start_trigger_args(trigger_cls: str, trigger_kwargs: dict[str, Any], timeout: float) -> StartTriggerArgs | None:
+def start_trigger_args(trigger_class: type, trigger_kwargs: dict[str, Any], timeout: float) -> StartTriggerArgs | None:
     """
     Return what a task needs to start in the triggerer; None, with a warning, if it cannot start there.
 
-    :param trigger_cls: the class path of the trigger, whose event goes to ``execute_complete``
+    :param trigger_class: the trigger, whose event goes to ``execute_complete``
     :param trigger_kwargs: its arguments, before templates are rendered
     :param timeout: of the trigger, in seconds
     """
@@ -33,7 +33,7 @@ def start_trigger_args(trigger_cls: str, trigger_kwargs: dict[str, Any], timeout
         warnings.warn(f"start_from_trigger {obstacle}, and is ignored.", UserWarning, stacklevel=_STACKLEVEL)
         return None
     return StartTriggerArgs(
-        trigger_cls=trigger_cls,
+        trigger_cls=f"{trigger_class.__module__}.{trigger_class.__qualname__}",
         next_method="execute_complete",
         trigger_kwargs=trigger_kwargs,
         next_kwargs=None,

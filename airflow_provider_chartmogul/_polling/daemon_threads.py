@@ -34,7 +34,7 @@ class _DaemonThreads(Executor):
         return future
 
 
-_daemon_threads = _DaemonThreads()
+daemon_threads = _DaemonThreads()
 
 
 async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result:
@@ -44,7 +44,7 @@ async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result
     :raises ChartMogulUnreachableError: if the process could start no thread
     """
     try:
-        call = asyncio.get_running_loop().run_in_executor(_daemon_threads, function, *args)
+        call = asyncio.get_running_loop().run_in_executor(daemon_threads, function, *args)
     except RuntimeError as error:
         raise ChartMogulUnreachableError(f"this process could start no thread for a request: {error}") from None
     return await call
@@ -57,5 +57,5 @@ async def run_with_airflow(function: Callable[..., _Result], *args: Any) -> _Res
     From a thread, Airflow 3 finds the triggerer's event loop only by asgiref; asgiref's own thread is not used, since a
     call that hangs there would stop other triggers, and keep the process from exiting.
     """
-    call = sync_to_async(function, thread_sensitive=False, executor=_daemon_threads)  # type: ignore[call-overload]  # asgiref takes any executor
+    call = sync_to_async(function, thread_sensitive=False, executor=daemon_threads)  # type: ignore[call-overload]  # asgiref takes any executor
     return cast("_Result", await call(*args))

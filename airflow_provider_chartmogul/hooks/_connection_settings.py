@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 DEFAULT_HOST = "https://api.chartmogul.com"
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_MAX_RETRIES = 5
-# Half of an account's limits, to leave capacity for other clients.
-DEFAULT_MAX_CONCURRENT_REQUESTS = 10
-DEFAULT_MAX_REQUESTS_PER_SECOND = 20.0
-DEFAULT_CLOSED_POLL_ROUNDS = 10
 
 _API_KEY = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -49,11 +43,12 @@ class ConnectionSettings:
     base_url: str
     is_loopback: bool
     api_key: str = field(repr=False)
-    timeout: float = DEFAULT_TIMEOUT
-    max_retries: int = DEFAULT_MAX_RETRIES
-    max_concurrent_requests: int = DEFAULT_MAX_CONCURRENT_REQUESTS
-    max_requests_per_second: float = DEFAULT_MAX_REQUESTS_PER_SECOND
-    closed_poll_rounds: int = DEFAULT_CLOSED_POLL_ROUNDS
+    timeout: float = 30.0
+    max_retries: int = 5
+    # Half of an account's limits, to leave capacity for other clients.
+    max_concurrent_requests: int = 10
+    max_requests_per_second: float = 20.0
+    closed_poll_rounds: int = 10
 
     def redact(self, text: str) -> str:
         """Remove the API key, and the header made of it, from a text of other origin, in any encoding."""
@@ -73,20 +68,16 @@ class ConnectionSettings:
             extra = connection.extra_dejson
             if not isinstance(extra, dict):
                 raise ValueError("extra: expected a JSON object")
-            return cls(
-                base_url=base_url,
-                is_loopback=is_loopback,
-                api_key=_read_api_key(connection),
-                timeout=_read_number(extra, "timeout", DEFAULT_TIMEOUT, minimum=0.001),
-                max_retries=_read_integer(extra, "max_retries", DEFAULT_MAX_RETRIES, minimum=0),
-                max_concurrent_requests=_read_integer(
-                    extra, "max_concurrent_requests", DEFAULT_MAX_CONCURRENT_REQUESTS, minimum=1
-                ),
-                max_requests_per_second=_read_number(
-                    extra, "max_requests_per_second", DEFAULT_MAX_REQUESTS_PER_SECOND, minimum=0.001
-                ),
-                closed_poll_rounds=_read_integer(extra, "closed_poll_rounds", DEFAULT_CLOSED_POLL_ROUNDS, minimum=1),
-            )
+            api_key = _read_api_key(connection)
+            numbers: dict[str, Any] = {
+                "timeout": _read_number(extra, "timeout", minimum=0.001),
+                "max_retries": _read_integer(extra, "max_retries", minimum=0),
+                "max_concurrent_requests": _read_integer(extra, "max_concurrent_requests", minimum=1),
+                "max_requests_per_second": _read_number(extra, "max_requests_per_second", minimum=0.001),
+                "closed_poll_rounds": _read_integer(extra, "closed_poll_rounds", minimum=1),
+            }
+            given = {name: number for name, number in numbers.items() if number is not None}
+            return cls(base_url, is_loopback, api_key, **given)
         except ValueError as error:
             message = f"Airflow connection {connection.conn_id!r}, {error}"
             raise ChartMogulConfigurationError(message) from None
@@ -157,10 +148,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _read_number(extra: dict[str, Any], name: str, default: float, *, minimum: float) -> float:
+def _read_number(extra: dict[str, Any], name: str, *, minimum: float) -> float | None:
     value = extra.get(name)
     if value is None or value == "":
-        return default
+        return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
@@ -170,8 +161,8 @@ def _read_number(extra: dict[str, Any], name: str, default: float, *, minimum: f
     return number
 
 
-def _read_integer(extra: dict[str, Any], name: str, default: int, *, minimum: int) -> int:
-    number = _read_number(extra, name, default, minimum=minimum)
-    if not float(number).is_integer():
+def _read_integer(extra: dict[str, Any], name: str, *, minimum: int) -> int | None:
+    number = _read_number(extra, name, minimum=minimum)
+    if number is not None and not number.is_integer():
         raise ValueError(f"extra field {name}: expected a whole number, not {number}")
-    return int(number)
+    return None if number is None else int(number)

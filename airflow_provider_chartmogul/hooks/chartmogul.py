@@ -73,11 +73,7 @@ class ChartMogulHook(BaseHook):
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Describe the standard fields of the connection form to Airflow before 3.2."""
         behaviour = _connection_type()["ui-field-behaviour"]
-        return {
-            "hidden_fields": behaviour["hidden-fields"],
-            "relabeling": behaviour["relabeling"],
-            "placeholders": behaviour["placeholders"],
-        }
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_chartmogul.opportunity._fields import (
@@ -47,7 +48,7 @@ def create_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     :param fields: those of :class:`NewOpportunity`; an optional one that is None is left out
     :raises ValueError: naming every field that is missing, wrong or unknown
     """
-    body = _checked({**dict.fromkeys(REQUIRED_FIELDS), **fields}, CREATABLE_FIELDS, required=REQUIRED_FIELDS)
+    body = check_fields({**dict.fromkeys(REQUIRED_FIELDS), **fields}, CREATABLE_FIELDS, required=REQUIRED_FIELDS)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -60,7 +61,7 @@ def update_body(changes: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not changes:
         raise ValueError(f"Nothing to change; give at least one of {', '.join(CHANGEABLE_FIELDS)}.")
-    return _checked(changes, CHANGEABLE_FIELDS)
+    return check_fields(changes, CHANGEABLE_FIELDS)
 
 
 def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
@@ -74,19 +75,40 @@ def list_query(filters: Mapping[str, Any]) -> dict[str, str]:
     :raises ValueError: naming every filter that is wrong, empty or unknown
     """
     given = {name: value for name, value in filters.items() if value is not None or name not in FILTERS}
-    return _checked(given, FILTERS, checks=_FILTER_CHECKS)
+    return check_fields(given, FILTERS, checks=_FILTER_CHECKS)
 
 
-def check_fields(fields: Mapping[str, Any], allowed: Collection[str], *, required: Collection[str] = ()) -> None:
+def check_fields(
+    fields: Mapping[str, Any],
+    allowed: Collection[str],
+    *,
+    required: Collection[str] = (),
+    checks: Mapping[str, Callable[[object, str], Any]] | None = None,
+) -> dict[str, Any]:
     """
-    Validate the fields that are known at parse time.
+    Validate fields, and return their JSON.
 
-    :param fields: the known fields
+    :param fields: the fields; of templated ones, those that are known at parse time
     :param allowed: the allowed names
     :param required: names whose values may be neither None nor empty text
+    :param checks: validates and converts a value, by name; None: those of an opportunity's fields
     :raises ValueError: naming every field that is wrong
     """
-    _checked(fields, allowed, required=required)
+    checks = checks or _CHECKS
+    body = {}
+    problems = []
+    for name, value in fields.items():
+        try:
+            if name not in allowed:
+                raise ValueError(f"{truncated_repr(name)}: not one of {', '.join(allowed)}.")
+            if name in required and (value is None or _is_blank(value)):
+                raise ValueError(f"{name}: missing.")
+            body[name] = None if value is None else checks[name](value, name)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError(" ".join(problems))
+    return body
 
 
 def matches_request(opportunity: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
@@ -126,30 +148,6 @@ def _as_text(fields: Mapping[str, Any]) -> str:
     custom = fields["custom"] if isinstance(fields["custom"], Mapping) else {}
     attributes = {key: value for key, value in custom.items() if value is not None}
     return json.dumps({**fields, "custom": attributes}, sort_keys=True)
-
-
-def _checked(
-    fields: Mapping[str, Any],
-    allowed: Collection[str],
-    *,
-    required: Collection[str] = (),
-    checks: Mapping[str, Callable[[object, str], Any]] | None = None,
-) -> dict[str, Any]:
-    checks = checks or _CHECKS
-    body = {}
-    problems = []
-    for name, value in fields.items():
-        try:
-            if name not in allowed:
-                raise ValueError(f"{truncated_repr(name)}: not one of {', '.join(allowed)}.")
-            if name in required and (value is None or _is_blank(value)):
-                raise ValueError(f"{name}: missing.")
-            body[name] = None if value is None else checks[name](value, name)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError(" ".join(problems))
-    return body
 
 
 def _is_blank(value: object) -> bool:
@@ -193,14 +191,6 @@ def _check_currency(value: object, name: str) -> str:
     return text
 
 
-def _check_type(value: object, name: str) -> str:
-    return _one_of(OpportunityType, value, name)
-
-
-def _check_forecast_category(value: object, name: str) -> str:
-    return _one_of(ForecastCategory, value, name)
-
-
 def _one_of(enum: type[StrEnum], value: object, name: str) -> str:
     known = [member.value for member in enum]
     text = value.strip() if isinstance(value, str) else ""
@@ -242,8 +232,8 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
     "estimated_close_date": to_iso_date,
     "amount_in_cents": to_integer,
     "currency": _check_currency,
-    "type": _check_type,
-    "forecast_category": _check_forecast_category,
+    "type": partial(_one_of, OpportunityType),
+    "forecast_category": partial(_one_of, ForecastCategory),
     "win_likelihood": _check_win_likelihood,
     "custom": _check_custom,
 }

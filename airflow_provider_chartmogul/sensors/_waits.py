@@ -92,7 +92,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
         )
         if start_from_trigger:
             trigger_kwargs = self._trigger_kwargs(getattr(self, self._BASELINE))
-            arguments = start_trigger_args(self.trigger_class.CLASSPATH, trigger_kwargs, self.timeout)
+            arguments = start_trigger_args(self.trigger_class, trigger_kwargs, self.timeout)
             # On the instance: Airflow would start a mapped sensor with the class's arguments, before they are known.
             self.start_trigger_args, self.start_from_trigger = arguments, arguments is not None
 

@@ -63,7 +63,7 @@ def target_for(path: ObjectStoragePath) -> Target:
     """Return the target for a path."""
     # Not through `path.fs`, which imports the file systems of all providers in a quarter of a second.
     if is_local(path):
-        return _LocalFile(local_path(path))
+        return _LocalFile(Path(path.path))
     fs = path.fs
     if type(fs).__module__.startswith("sshfs."):
         from airflow_provider_chartmogul.transfers._sftp import SftpFile
@@ -78,11 +78,6 @@ def target_for(path: ObjectStoragePath) -> Target:
 def is_local(path: ObjectStoragePath) -> bool:
     """Return whether a path is on the local file system."""
     return path.protocol in ("", "file", "local")
-
-
-def local_path(path: ObjectStoragePath) -> Path:
-    """Return the path on the local file system."""
-    return Path(path.path)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

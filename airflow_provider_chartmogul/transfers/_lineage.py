@@ -7,10 +7,11 @@ Exports write through the underlying file system instead, and report the complet
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_chartmogul.transfers._atomic import is_local, local_path
+from airflow_provider_chartmogul.transfers._atomic import is_local
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -53,7 +54,7 @@ def uri_of(path: ObjectStoragePath) -> str:
     """Return the address of a file, without the connection."""
     # Airflow rejects an address that is not ASCII.
     if is_local(path):
-        return f"file://{quote(str(local_path(path)), _SAFE)}"
+        return f"file://{quote(str(Path(path.path)), _SAFE)}"
     return f"{path.protocol}://{quote(path.path.lstrip('/'), _SAFE)}"
 
 

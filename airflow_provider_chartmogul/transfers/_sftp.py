@@ -33,11 +33,7 @@ class SftpFile:
         self._temporary = ""
 
     def check(self) -> None:
-        """
-        Validate that a file can have this name.
-
-        :raises ValueError: if it is a folder or no regular file
-        """
+        """Validate that a file can have this name; see :class:`Target`."""
         _, old = self._run(self._find)
         if old is not None and old.permissions is not None:
             check_mode(self._path, old.permissions)

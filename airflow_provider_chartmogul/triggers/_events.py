@@ -41,10 +41,8 @@ class _WatchEvent(TriggerEvent):
     """An event whose log line in Airflow has no personal data."""
 
     def __repr__(self) -> str:
-        payload = self.payload
-        if isinstance(payload, dict):
-            payload = {name: payload.get(name) for name in ("event", "opportunity_uuid", "updated_at")}
-        return f"TriggerEvent<{payload!r}>"
+        shown = {name: self.payload.get(name) for name in ("event", "opportunity_uuid", "updated_at")}
+        return f"TriggerEvent<{shown!r}>"
 
     __str__ = __repr__
 
@@ -114,7 +112,7 @@ class OpportunityEventTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and arguments of this trigger; equal settings are serialized equally."""
-        return _classpath(type(self)), {
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
             **self._condition_arguments(),
             "filters": dict(self._condition.filters) or None,
             "opportunity_uuids": self.opportunity_uuids,
@@ -149,7 +147,7 @@ class OpportunityEventTrigger(BaseEventTrigger):
             opportunity_uuids=self.opportunity_uuids,
         )
         await detector.load()
-        spacing = EventSpacing(detector.changes, lambda change: change.round)
+        spacing = EventSpacing(detector.changes)
         saving = asyncio.create_task(detector.keep_saved())
         try:
             with subscribe(detector, chartmogul_conn_id=self.chartmogul_conn_id, interval=self.poll_interval):
@@ -227,12 +225,6 @@ def payload_of(change: Change, changes: dict[str, dict[str, Any]]) -> dict[str, 
         "updated_at": change.updated_at,
         "observed_at": change.observed_at,
     }
-
-
-def _classpath(trigger: type) -> str:
-    # The public name, since private modules may be renamed while Airflow's database holds stored triggers.
-    module = trigger.__module__.replace("triggers._events", "triggers.opportunity")
-    return f"{module}.{trigger.__qualname__}"
 
 
 @contextmanager

@@ -18,10 +18,9 @@ class WaitEnd(TriggerEvent):
 
     def __repr__(self) -> str:
         payload = self.payload
-        if isinstance(payload, dict) and isinstance(payload.get("opportunity"), dict):
-            opportunity = payload["opportunity"]
+        if opportunity := payload.get("opportunity"):
             payload = {name: opportunity.get(name) for name in ("uuid", "forecast_category", "updated_at")}
-        elif isinstance(payload, dict) and isinstance(payload.get("values"), dict):
+        elif "values" in payload:
             payload = {"opportunities": len(payload["values"])}
         return f"TriggerEvent<{payload!r}>"
 

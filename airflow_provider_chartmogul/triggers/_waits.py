@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from airflow.triggers.base import TriggerEvent
 
     from airflow_provider_chartmogul._polling.waiter import WaitEvent
-
-_PUBLIC_MODULE = "airflow_provider_chartmogul.triggers.opportunity"
 
 
 class OpportunityFieldTrigger(BaseTrigger):
@@ -50,8 +48,7 @@ class OpportunityFieldTrigger(BaseTrigger):
     :param stores_result: whether the result of such a task goes to XCom
     """
 
-    __module__ = _PUBLIC_MODULE  # the public class path, for stored triggers
-    CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityFieldTrigger"
+    _BASELINE = "baseline_value"
 
     def __init__(
         self,
@@ -209,7 +206,7 @@ class OpportunityFieldTrigger(BaseTrigger):
         if not self._is_single:
             return {"values": met}
         (opportunity,) = met.values()
-        return {"opportunity": opportunity, **({} if baseline is NOTSET else {"baseline_value": baseline})}
+        return {"opportunity": opportunity, **({} if baseline is NOTSET else {self._BASELINE: baseline})}
 
     async def _success(self, uuids: list[str], met: dict[str, Any]) -> TriggerEvent:
         if not self.stores_result:
@@ -234,8 +231,7 @@ class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
     :param baseline_category: the category that a change is measured from
     """
 
-    __module__ = _PUBLIC_MODULE
-    CLASSPATH: ClassVar[str] = f"{_PUBLIC_MODULE}.OpportunityForecastCategoryTrigger"
+    _BASELINE = "baseline_category"
 
     def __init__(
         self,
@@ -282,9 +278,3 @@ class OpportunityForecastCategoryTrigger(OpportunityFieldTrigger):
             if condition.needs_baseline and self.baseline_category is None:
                 raise ValueError("baseline_category: rendered to nothing, so there is no baseline for a change.")
         return self.baseline_category
-
-    def _payload(self, met: dict[str, Any], baseline: Any) -> dict[str, Any]:
-        payload = super()._payload(met, baseline)
-        if "baseline_value" in payload:
-            payload["baseline_category"] = payload.pop("baseline_value")
-        return payload

@@ -12,3 +12,7 @@ __all__ = [
     "OpportunityForecastCategoryEventTrigger",
     "OpportunityForecastCategoryTrigger",
 ]
+
+# The public class paths, since Airflow's database holds stored triggers while private modules may be renamed.
+for _name in __all__:
+    globals()[_name].__module__ = __name__

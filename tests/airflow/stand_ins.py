@@ -27,9 +27,9 @@ def replace_gauge(monkeypatch: pytest.MonkeyPatch, gauge: Callable[..., object])
     monkeypatch.setattr(metrics, "gauge", gauge)
 
 
-def event_spacing(queue: asyncio.Queue[Any], round_of: Callable[[Any], int]) -> EventSpacing[Any]:
+def event_spacing(queue: asyncio.Queue[Any]) -> EventSpacing:
     """Return the spacing of events on an Airflow with apache/airflow#54659."""
-    return EventSpacing(queue, round_of, is_needed=True)
+    return EventSpacing(queue, is_needed=True)
 
 
 def pretend_airflow_before_3_3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ class Event(NamedTuple):
 async def handed_over(*arrivals: tuple[float, str, int], is_needed: bool = True) -> dict[str, float]:
     """Return the time at which each event is yielded, given its arrival and its round."""
     queue: asyncio.Queue[Event] = asyncio.Queue()
-    spacing = EventSpacing(queue, lambda event: event.round, is_needed=is_needed)
+    spacing = EventSpacing(queue, is_needed=is_needed)
     clock = asyncio.get_running_loop().time
     times: dict[str, float] = {}
 

@@ -14,7 +14,7 @@ UUID = "00000000-0000-0000-0000-000000000000"
 def test_an_airflow_before_3_3_starts_no_task_in_the_triggerer(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_from_trigger, "IS_AIRFLOW_3_3", False)
     with pytest.warns(UserWarning, match=r"^start_from_trigger needs Airflow 3\.3 or later, and is ignored\.$"):
-        assert start_from_trigger.start_trigger_args("a.Trigger", {"opportunity_uuid": value}, 60) is None
+        assert start_from_trigger.start_trigger_args(object, {"opportunity_uuid": value}, 60) is None
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_only_the_result_of_another_task_is_an_obstacle_since_3_3(
     if is_obstacle:
         expected = pytest.warns(UserWarning, match="results of other tasks")
     with expected:
-        arguments = start_from_trigger.start_trigger_args("a.Trigger", {"opportunity_uuid": value}, 60)
+        arguments = start_from_trigger.start_trigger_args(object, {"opportunity_uuid": value}, 60)
     assert (arguments is None) is is_obstacle

@@ -161,7 +161,7 @@ def test_500_changes_in_an_account_of_10_000_are_a_few_writes() -> None:
     uuids = [uuid_of(number) for number in range(10_000)]
 
     async def hand_over(detector: ChangeDetector) -> None:
-        spacing = event_spacing(detector.changes, lambda change: change.round)
+        spacing = event_spacing(detector.changes)
         while True:
             detector.acknowledge(await spacing.next_event())
 

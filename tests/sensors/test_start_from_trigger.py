@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_chartmogul.sandbox import Sandbox
     from tests.conftest import Logs
 
+CLASSPATH = "airflow_provider_chartmogul.triggers.opportunity.OpportunityForecastCategoryTrigger"
 STARTS_IN_TRIGGERER = AIRFLOW_VERSION >= (3, 3)
 starts_in_triggerer = pytest.mark.skipif(not STARTS_IN_TRIGGERER, reason="this Airflow starts no task in the triggerer")
 
@@ -59,7 +60,7 @@ def as_the_scheduler_sees_it(dag: DAG) -> Any:
 def test_the_triggerer_gets_all_it_needs_without_a_poll_on_a_worker() -> None:
     waiting = sensor(failure_categories={"lost"}, poke_interval=30, timeout=3600, end_from_trigger=True)
     arguments = started_with(waiting)
-    assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
+    assert arguments.trigger_cls == CLASSPATH
     assert arguments.next_method == "execute_complete"
     assert arguments.timeout == datetime.timedelta(hours=1)
     trigger = OpportunityForecastCategoryTrigger(**arguments.trigger_kwargs)
@@ -178,7 +179,7 @@ def test_a_dag_with_such_sensors_passes_through_the_database(options: dict[str, 
     assert task.start_from_trigger is waiting.start_from_trigger
     if waiting.start_from_trigger:
         arguments = task.start_trigger_args
-        assert arguments.trigger_cls == OpportunityForecastCategoryTrigger.CLASSPATH
+        assert arguments.trigger_cls == CLASSPATH
         assert arguments.next_method == "execute_complete"
         assert arguments.timeout == started_with(waiting).timeout
 

@@ -14,7 +14,6 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from airflow_provider_chartmogul.sensors.opportunity import OpportunityForecastCategorySensor
-from airflow_provider_chartmogul.triggers.opportunity import OpportunityForecastCategoryTrigger
 
 
 def sensor(**options: Any) -> OpportunityForecastCategorySensor:
@@ -44,5 +43,5 @@ def deferral_of(waiting: BaseSensorOperator) -> TaskDeferred:
 def kwargs_of(deferral: TaskDeferred) -> dict[str, Any]:
     kwargs: dict[str, Any]
     classpath, kwargs = deferral.trigger.serialize()
-    assert classpath == OpportunityForecastCategoryTrigger.CLASSPATH
+    assert classpath == "airflow_provider_chartmogul.triggers.opportunity.OpportunityForecastCategoryTrigger"
     return kwargs
