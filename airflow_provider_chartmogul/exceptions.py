@@ -10,7 +10,7 @@ The errors of this provider: one class for each remedy.
     ├── ChartMogulNotFoundError         404: there is no such object
     ├── ChartMogulInvalidRequestError   400, 402, 405, 422 and any other 4xx: the request has to change
     ├── ChartMogulRateLimitError        429: too many requests           (transient)
-    ├── ChartMogulUnavailableError      5xx, 408, 425: it has a problem  (transient)
+    ├── ChartMogulUnavailableError      5xx, 408, 425: server error      (transient)
     ├── ChartMogulUnreachableError      no complete response             (transient)
     ├── ChartMogulInvalidResponseError  a response that the API does not document (transient)
     └── ChartMogulAmbiguousCreateError  the outcome of a creation is unknown

@@ -28,8 +28,8 @@ class EventSpacing:
     """
     Delay the last of several events, for Airflow versions that would leave it without a DAG run.
 
-    It comes once the run for those before it has been made, and takes along those of them that were left. Any newer
-    event releases it earlier.
+    It is yielded once the earlier ones have their DAG run; its own run includes any that Airflow left behind. A newer
+    event releases it early.
 
     :param events: the queue of events, whose ``round`` is the number of the poll round that produced them
     :param is_needed: whether Airflow leaves events behind

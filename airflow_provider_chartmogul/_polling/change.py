@@ -42,7 +42,7 @@ class Change(NamedTuple):
         Restore a change.
 
         :param columns: the number of values in a row
-        :raises ValueError: if it is none
+        :raises ValueError: if the stored value is not a change
         """
         if not isinstance(stored, list) or len(stored) != len(cls._fields) - 1:
             raise ValueError("no change")

@@ -72,7 +72,7 @@ class ChangeDetector(Subscriber):
         self._unknown: set[str] = set()
         self._subject = f"Watcher {name} on connection {chartmogul_conn_id}"
         self._polls = FailureLog(log, self._subject, "The watcher continues.")
-        self._saves = FailureLog(log, f"{self._subject}, asset state store of Airflow", "It is tried again.")
+        self._saves = FailureLog(log, f"{self._subject}, asset state store of Airflow", "Retrying.")
 
     def on_opportunity(self, opportunity: dict[str, Any]) -> bool:
         """Compare an opportunity with its last known values."""
@@ -116,7 +116,7 @@ class ChangeDetector(Subscriber):
         self._round += 1
         is_complete = self.opportunity_uuids is not None or listed is not None
         if is_complete:
-            # An empty list may be a fault that the next poll no longer meets.
+            # An empty list may be a transient fault.
             self._store.mark_baseline_complete((datetime.now(UTC) - _MOST_CLOCK_SKEW).isoformat())
         self._has_unsaved.set()
         return () if listed is None else await self._missing_from(listed)
@@ -136,7 +136,7 @@ class ChangeDetector(Subscriber):
                 del self._store[uuid]
         for change in self._store.pending:
             is_polled = self.opportunity_uuids is None or change.opportunity_uuid in self.opportunity_uuids
-            # The targets may have been others when it was stored.
+            # The targets may have changed since it was stored.
             if is_polled and self._condition.is_event(change.previous, change.current, None):
                 self.changes.put_nowait(change)
             else:
@@ -148,7 +148,7 @@ class ChangeDetector(Subscriber):
             log.info("%s: no snapshot; the first complete round is the baseline and makes no events.", self._subject)
 
     async def keep_saved(self) -> None:
-        """Save the snapshot after rounds and events, until cancelled. No event waits for it."""
+        """Save the snapshot after rounds and events, until cancelled. Events do not wait for it."""
         while True:
             await self._has_unsaved.wait()
             self._has_unsaved.clear()

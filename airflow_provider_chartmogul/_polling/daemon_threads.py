@@ -1,4 +1,4 @@
-"""Blocking calls in daemon threads, which keep no process from exiting."""
+"""Blocking calls in daemon threads, which do not block the exit of the process."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def run_in_thread(function: Callable[..., _Result], *args: Any) -> _Result
     """
     Call a function in a daemon thread of its own.
 
-    :raises ChartMogulUnreachableError: if the process could start no thread
+    :raises ChartMogulUnreachableError: if no thread can be started
     """
     try:
         call = asyncio.get_running_loop().run_in_executor(daemon_threads, function, *args)
     except RuntimeError as error:
-        raise ChartMogulUnreachableError(f"this process could start no thread for a request: {error}") from None
+        raise ChartMogulUnreachableError(f"a thread for a request could not be started: {error}") from None
     return await call
 
 

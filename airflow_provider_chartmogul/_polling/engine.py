@@ -65,8 +65,7 @@ def subscribe(
     :param subscriber: receives the results
     :param chartmogul_conn_id: the Airflow connection to use
     :param interval: seconds between two polls of an opportunity
-    :param was_found: whether a worker has found the connection, so that Airflow merely cannot look it up if it is
-        not found here
+    :param was_found: whether a worker has loaded the connection; a failed lookup here is then transient
     """
     loop = asyncio.get_running_loop()
     engine = _engines.get(loop)
@@ -157,13 +156,13 @@ class _Account:
                 self.single_polls.add(subscription, uuid, due + grace * is_on_page)
 
     async def _reload(self) -> None:
-        """Load the connections again, and wait for that, but not long."""
+        """Reload the connections, and wait briefly for the result."""
         self._begin_to_reload(_SECONDS_BETWEEN_RELOADS)
         if self._reloading:
             await asyncio.wait([self._reloading], timeout=SECONDS_UNTIL_CONFIRMED)
 
     def _begin_to_reload(self, pause: float) -> None:
-        """Load the connections again, for whoever reads about an error may correct them."""
+        """Begin to reload the connections, since the cause of an error may have been corrected there."""
         now = asyncio.get_running_loop().time()
         if now - self._reloaded >= pause and (self._reloading is None or self._reloading.done()):
             self._reloaded = now
@@ -251,7 +250,7 @@ class Engine:
             source.account.add(subscription)
 
     def leave(self, subscription: Subscription) -> None:
-        """Poll no longer for a subscription; the last one ends all tasks and connections."""
+        """Stop polling for a subscription; the last one to leave ends all tasks and connections."""
         source = self._sources[subscription.chartmogul_conn_id]
         del source.subscriptions[subscription]
         if source.account:
@@ -263,12 +262,12 @@ class Engine:
             self._detach(source)
 
     def discard(self, subscription: Subscription, opportunity_uuid: str) -> None:
-        """Poll an opportunity no longer for a subscription."""
+        """Stop polling an opportunity for a subscription."""
         if account := self._sources[subscription.chartmogul_conn_id].account:
             account.discard(subscription, opportunity_uuid)
 
     async def reload(self, sources: Sequence[_Source]) -> None:
-        """Load Airflow connections again; keep to their settings if that fails."""
+        """Reload Airflow connections; keep their settings if that fails."""
         for source in sources:
             try:
                 hook = await self._load(source.conn_id)
@@ -387,5 +386,5 @@ async def _keep_running(worker: Callable[[], Awaitable[None]]) -> None:
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # such as Airflow's DeadlockImminentError
-            log.exception("The polling engine met an unexpected error and goes on.")
+            log.exception("Unexpected error in the polling engine; it goes on.")
         await asyncio.sleep(_SECONDS_BEFORE_RESTART)

@@ -82,13 +82,13 @@ class ListPositions:
         self, segment: Segment, page: Page, sent: float, received: float
     ) -> tuple[list[dict[str, Any]], Segment | None]:
         """
-        Take note of a page that was read from a segment's cursor.
+        Record a page that was read from a segment's cursor.
 
         :param sent: when the request was sent
         :param received: when the response arrived
         :return: the entries that belong to the segment, and the segment to read next, if the page was too short to
             reach the one that was known
-        :raises PositionError: if the page does not fit; nothing was noted
+        :raises PositionError: if the page does not fit; nothing is recorded
         """
         entries = [entry for entry in page.entries if _is_opportunity(entry)]
         self.malformed += len(page.entries) - len(entries)
@@ -120,7 +120,7 @@ class ListPositions:
         return fresh, added
 
     def drop(self, segment: Segment) -> Segment:
-        """Forget a position; return the segment that its entries belong to from now on."""
+        """Forget a position; return the segment that now owns its entries."""
         previous = segment.previous
         assert previous is not None  # noqa: S101  # the head has no position to forget
         previous.next = segment.next
@@ -151,7 +151,7 @@ class ListPositions:
         for segment in self:
             segment.previous = None
         self.owners = {}  # a new one, since subscribers may still compare with the former one
-        self.head = Segment(failures=self.head.failures)  # a response for the former one is of no use any more
+        self.head = Segment(failures=self.head.failures)  # responses for the former head are ignored
         self._cursors.clear()
         self.is_complete = False
 

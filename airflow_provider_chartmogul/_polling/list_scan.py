@@ -104,7 +104,7 @@ class ListScan:
         self._has_read.set()
 
     def measure(self) -> None:
-        """Send metrics, also while no round ends."""
+        """Send metrics, even between the ends of rounds."""
         if self.subscriptions:
             seconds = asyncio.get_running_loop().time() - self._completed
             metrics.gauge("seconds_since_complete_round", seconds, **self._client.tags)
@@ -115,10 +115,10 @@ class ListScan:
 
     def locate(self, uuid: str, due: float) -> bool:
         """
-        Find the page of an opportunity that is polled, if that pays.
+        Locate the page of a polled opportunity, if that saves requests.
 
         :param due: when it is to be polled
-        :return: whether a page that is known to have it is read then
+        :return: whether a page known to contain it is read by then
         """
         segment = self.positions.owners.get(uuid)
         if segment is None:
@@ -274,7 +274,7 @@ class ListScan:
             self._drop(segment, str(error))
 
     def _drop(self, segment: Segment, reason: str) -> None:
-        """Read on from the position before one that is of no use."""
+        """Drop an unusable position, and read again from the one before it."""
         log.info("%s: a position in the list is read from the one before it: %s", self._label(), reason)
         self._queue.discard(segment)
         previous = self.positions.drop(segment)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_chartmogul._polling.list_positions import Segment
 
-WAITS_FOR_A_PAGE = 2  # whose individual polls take as many requests, or more
+WAITS_FOR_A_PAGE = 2  # individual polls of two take at least as many requests
 _FEW_OPEN = 2  # opportunities of a segment, up to which it is read less often
 _INTERVALS_FOR_FEW_OPEN = 1.5
 

@@ -47,7 +47,7 @@ class Response(NamedTuple, Generic[_Result]):
 
 class RateLimitedClient:
     """
-    Call a hook's methods in threads, no more of them and no faster than the Airflow connection's extra says.
+    Call a hook's methods in threads, within the concurrency and rate limits of the Airflow connection.
 
     After a few failures in a row there is an outage: until a request succeeds, they are sent one by one, less and less
     often. Requests that time out make an outage only if others confirm it: a few opportunities may hang by themselves.
@@ -76,7 +76,7 @@ class RateLimitedClient:
 
     @property
     def outage(self) -> ChartMogulError | None:
-        """The last error, if nothing but an occasional probe is sent."""
+        """The last error, while only occasional probes are sent."""
         return None if self._is_healthy else self._last_error
 
     @property
@@ -120,7 +120,7 @@ class RateLimitedClient:
             self._begin_outage(clock())
 
     def close(self) -> None:
-        """Close the session. Requests in flight end by themselves, and keep no process from exiting."""
+        """Close the session. Requests in flight end by themselves, and do not block the exit of the process."""
         self.hook.close()
 
     async def _request(self, function: Callable[[ChartMogulHook], _Result], hook: ChartMogulHook) -> Response[_Result]:
@@ -150,7 +150,7 @@ class RateLimitedClient:
             await asyncio.sleep(self._rate_limit.reserve(clock()))
             while self._rate_limit.pause_left(clock()):
                 metrics.count("rate_limit_pauses", **self.tags)
-                # Reserved again, since the one who is next was given the end of the pause.
+                # Reserved again, since the next caller already has the slot at the end of the pause.
                 await asyncio.sleep(self._rate_limit.reserve(clock()))
             if self.outage:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE

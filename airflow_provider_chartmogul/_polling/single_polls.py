@@ -39,7 +39,7 @@ class Target:
     """
     An opportunity to poll.
 
-    :param subscriptions: those that poll it; those of the whole list, only until they know why the list lacks it
+    :param subscriptions: those that poll it; those of the whole list only until the reason for its absence is known
     """
 
     uuid: str
@@ -48,7 +48,7 @@ class Target:
     searched: float = -math.inf  # when the newest response for subscriptions of the whole list arrived
     failures: int = 0  # in a row
     rejected: Exception | None = None  # the permanent error of the last poll
-    rejected_at: float = -math.inf  # when a poll first met it
+    rejected_at: float = -math.inf  # when a poll first raised it
 
     @property
     def interval(self) -> float:
@@ -97,7 +97,7 @@ class SinglePolls:
         """
         target = self.targets.setdefault(uuid, Target(uuid))
         target.subscriptions[subscription] = None
-        # Not later than it is due already: subscriptions that keep arriving would put it off.
+        # Never postponed: a stream of new subscriptions would otherwise starve it.
         self._put(target, min(due, self._due.due(target), self._failing.due(target)))
 
     def remove(self, subscription: Subscription, uuid: str) -> None:
@@ -187,7 +187,7 @@ class SinglePolls:
         except ChartMogulError as error:
             if error.transient:
                 target.failures += 1
-                # Not after an interval of an hour, and no more often than the others. The client keeps a Retry-After.
+                # Not after an interval of an hour, and no more often than the others. The client honors Retry-After.
                 self._put(target, clock() + min(target.interval, backoff_delay(target.failures - 1, None)))
                 if target.failures > self._client.hook.settings.max_retries:
                     await self._on_failed(target, error, yielder)
@@ -201,11 +201,11 @@ class SinglePolls:
             if response.sent < target.received:  # a page that was requested later was faster
                 self._put(target, target.received + target.interval + grace_period(target.interval))
             else:
-                # Counted from the due time, unless the next one is over, too: missed polls are not made up for.
+                # Counted from the due time, unless the next one has passed, too: missed polls are skipped.
                 await self._on_polled(target, response.value, max(due + target.interval, clock()), yielder)
 
     async def _reject(self, target: Target, error: Exception, yielder: LoopYielder) -> None:
-        """Handle a permanent error: pass it on if an earlier poll met the same."""
+        """Handle a permanent error: pass it on if an earlier poll raised it, too."""
         now = asyncio.get_running_loop().time()
         confirmed_after = min(target.interval, SECONDS_UNTIL_CONFIRMED)
         if type(error) is not type(target.rejected):

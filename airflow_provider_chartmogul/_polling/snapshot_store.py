@@ -119,7 +119,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         """
         Treat unknown opportunities as new from now on.
 
-        :param none_before: the creation time up to which none is new if the baseline is empty
+        :param none_before: if the baseline is empty, opportunities created up to this time are not new
         """
         if not self.has_baseline and self._newest_created_at is None:
             self._newest_created_at = _to_moment(none_before)
@@ -220,10 +220,10 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         try:
             self._stored_shards = _check_manifest(manifest)
         except ValueError:
-            log.warning("%s is not one of this version of the provider, and is replaced.", snapshot)
+            log.warning("%s is not valid for this version of the provider, and is replaced.", snapshot)
             return
         if manifest.get("shape") != self._shape:
-            log.info("%s is of other settings, and is replaced.", snapshot)
+            log.info("%s is for other settings, and is replaced.", snapshot)
             return
         self._shards = self._stored_shards
         self._newest_created_at = manifest.get("newest_created_at")

@@ -51,8 +51,8 @@ class Waiter(Subscriber):
         """
         Return the next event, in the order of the polls.
 
-        :return: of each opportunity the first poll, each change, and the first poll after an error; errors, but no
-            transient one while another lasts
+        :return: an opportunity's first poll, a change, or its first poll after an error; or an error, except for a
+            transient one while another persists
         """
         if self._events.qsize() % _EVENTS_PER_STEP == 0:
             await asyncio.sleep(0)

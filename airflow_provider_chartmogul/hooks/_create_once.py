@@ -85,9 +85,9 @@ class _Attempt(NamedTuple):
 
     :param body: the request body
     :param known: UUIDs of the customer's newest opportunities before the request
-    :param not_before: an opportunity created before this existed before the request, unless the clocks differ
+    :param not_before: opportunities created earlier are older than the request, apart from clock skew
     :param trusted_from: an equal opportunity that was created before this may be another client's
-    :param trusted_until: so may an equal one that was created after this
+    :param trusted_until: an equal opportunity that was created after this may be another client's, too
     """
 
     body: Mapping[str, Any]

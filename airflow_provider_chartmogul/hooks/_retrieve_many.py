@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 class Pace:
     """
-    Apply a rate limit to requests of several threads, one of which waits for it at a time.
+    Apply a rate limit to several threads, of which one waits at a time.
 
-    A thread on another pace of the same limit therefore waits for one of them at most.
+    A thread that uses another pace of the same limit therefore queues behind at most one of them.
 
     :param rate_limit: that of the connection
     """

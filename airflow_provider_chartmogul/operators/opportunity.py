@@ -111,7 +111,7 @@ class ListOpportunitiesOperator(BaseOperator):
 
     :param filters: any of :class:`~airflow_provider_chartmogul.opportunity.OpportunityFilters`; None: all
         opportunities (templated)
-    :param max_records: the greatest number of opportunities to return
+    :param max_records: the maximum number of opportunities to return
     :param chartmogul_conn_id: the Airflow connection to use (templated)
     """
 

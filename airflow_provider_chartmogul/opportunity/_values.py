@@ -142,9 +142,9 @@ def to_integer(value: object, parameter: str) -> int:
 
 def to_attribute(value: object, parameter: str) -> Any:
     """
-    Return the value of a custom attribute as JSON has it.
+    Return the value of a custom attribute as a JSON value.
 
-    :param value: text, a number, true, false, a date, a UUID or None, also as NumPy has them
+    :param value: text, a number, true, false, a date, a UUID or None, or a NumPy scalar of these
     :param parameter: the name of the parameter, for the error message
     :raises ValueError: if it is none of these; it is shown only if it is a number, since it may hold an address
     """
@@ -209,7 +209,7 @@ def read_list(value: object) -> object:
 
 
 def plain_text(value: str) -> str:
-    """Return the text itself of a member of ``class Stage(str, Enum)``, of which ``str`` returns the member's name."""
+    """Return a text without its subclass: ``str()`` of a member of ``class Stage(str, Enum)`` is the member's name."""
     return str.__str__(value)
 
 

@@ -106,7 +106,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
 
     @abstractmethod
     def _value_kwargs(self, baseline: Any) -> dict[str, Any]:
-        """Return the trigger's arguments about values; the baseline is NOTSET if there is none."""
+        """Return the trigger's value arguments; the baseline is NOTSET if there is none."""
 
     def execute(self, context: Context) -> Any:
         """Poll until the condition is met; when deferrable, poll once and leave the wait to the triggerer."""
@@ -118,7 +118,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
             return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after the triggerer; a timeout there names the wait, which Airflow's message does not."""
+        """Resume after a deferral; name the wait in a timeout, unlike Airflow's own message."""
         if (next_kwargs or {}).get("error") == _UNEXPECTED_ERROR:
             self.soft_fail = False  # Airflow would skip the task, which it does not for such an error on a worker
         with self._explained_timeout():
@@ -206,7 +206,7 @@ class OpportunityWaitSensor(BaseSensorOperator):
         return ChartMogulHook(self.chartmogul_conn_id)
 
     def _make_plain(self) -> None:
-        """Make the results of templates and other tasks plain, as the constructor does with a user's values."""
+        """Convert rendered templates and XComs, as the constructor converts literal values."""
         for name in self.template_fields:
             setattr(self, name, plain(getattr(self, name)))
 

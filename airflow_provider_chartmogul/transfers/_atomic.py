@@ -81,7 +81,7 @@ def is_local(path: ObjectStoragePath) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """Return a local path, absolute; and a URL as it is. ``ObjectStoragePath`` of Airflow 2 puts ``/`` before it."""
+    """Make a local path absolute, since Airflow 2's ``ObjectStoragePath`` prepends ``/``; leave a URL unchanged."""
     return text if "://" in (text := str(path)) else str(Path(text).expanduser().absolute())
 
 

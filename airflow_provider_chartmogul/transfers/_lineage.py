@@ -47,7 +47,7 @@ class ExportLineage:
             self._collector.add_input_asset(self._hook, uri=self._input)
             self._collector.add_output_asset(self._hook, uri=self._output)
         except Exception as error:  # noqa: BLE001
-            self._hook.log.warning("Airflow does not take the lineage of %s: %s", self._output, error)
+            self._hook.log.warning("Airflow rejected the lineage of %s: %s", self._output, error)
 
 
 def uri_of(path: ObjectStoragePath) -> str:

@@ -59,7 +59,7 @@ def decode_page(content: bytes, page_fields: Sequence[str] = ()) -> Any:
 
     :param content: the body
     :param page_fields: names of fields of the page to copy into each of its rows
-    :raises ValueError: if that is not JSON, or a name is in the page twice
+    :raises ValueError: if that is not JSON, or the page has a duplicate name
     :raises AirflowFailException: if the page lacks one of ``page_fields``, or a row has it already
     """
     # Characters at which str.splitlines() would split a row. JSON has the ASCII ones only outside of strings, and the

@@ -240,7 +240,7 @@ def test_a_snapshot_that_cannot_be_read_is_tried_again_ever_more_slowly_rather_t
     run_in_virtual_time(test())
     subject = "Watcher won on connection chartmogul_default, asset state store of Airflow"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{subject}: unexpected error. It is tried again.",
+        f"{subject}: unexpected error. Retrying.",
         f"{subject} works again after 121 s.",
         f"{subject.partition(',')[0]}: no snapshot; the first complete round is the baseline and makes no events.",
     ]
@@ -257,7 +257,7 @@ def test_a_snapshot_that_cannot_be_used_is_logged_with_the_watcher_and_its_conne
     run_in_virtual_time(test())
     subject = "Watcher won on connection chartmogul_default"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{subject}: the stored snapshot key is not one of this version of the provider, and is replaced.",
+        f"{subject}: the stored snapshot key is not valid for this version of the provider, and is replaced.",
         f"{subject}: no snapshot; the first complete round is the baseline and makes no events.",
     ]
 

@@ -157,7 +157,7 @@ async def test_a_manifest_of_another_program_or_version_is_reported_and_replaced
 ) -> None:
     store = VirtualStore({KEY: manifest})
     found = await loaded(store)
-    assert "is not one of this version" in caplog.text
+    assert "is not valid for this version" in caplog.text
     assert not found.has_baseline
     found.mark_baseline_complete()
     await found.save()

@@ -195,7 +195,7 @@ def test_the_engine_goes_on_after_an_error_that_no_handler_of_exceptions_sees(
             await eventually(task.done)
 
     run(test())
-    assert "The polling engine met an unexpected error and goes on." in caplog.messages
+    assert "Unexpected error in the polling engine; it goes on." in caplog.messages
 
 
 def test_a_pause_that_the_server_asks_for_is_kept_by_all_waits_of_the_connection(

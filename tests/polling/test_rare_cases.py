@@ -197,7 +197,7 @@ def test_work_that_fails_in_an_unheard_of_way_is_logged_and_begun_again_once_a_s
             assert uuid_of(1) in recorder.now
 
     run_in_virtual_time(test())
-    assert caplog.text.count("met an unexpected error and goes on") == 20
+    assert caplog.text.count("Unexpected error in the polling engine") == 20
     assert "UnheardOfError" in caplog.text
 
 

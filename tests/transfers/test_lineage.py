@@ -68,7 +68,7 @@ def test_a_complete_export_does_not_fail_for_its_lineage(tmp_path: Path, collect
     collector.error = ValueError("too long")
     export(tmp_path / "o.jsonl")
     assert (tmp_path / "o.jsonl").exists()
-    assert f"Airflow does not take the lineage of file://{tmp_path}/o.jsonl: too long" in logs.messages
+    assert f"Airflow rejected the lineage of file://{tmp_path}/o.jsonl: too long" in logs.messages
 
 
 @pytest.mark.parametrize(
