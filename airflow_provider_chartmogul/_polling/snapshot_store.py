@@ -6,8 +6,6 @@ import itertools
 import json
 import logging
 import re
-import threading
-import weakref
 import zlib
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -30,8 +28,6 @@ _SAMPLE = 500  # opportunities or changes, sampled to estimate the total size
 _SHARED_ROWS = 1024  # rows that several opportunities have in common, as with categories
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HEX = re.compile(r"([0-9a-f]{32})+")
-
-_write_locks: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
 
 
 class SnapshotStore(MutableMapping[str, "Row"]):
@@ -60,7 +56,6 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         self._saved_manifest: dict[str, Any] | None = None
         self._newest_created_at: str | None = None
         self.has_baseline = False
-        self._write_lock = _write_locks.setdefault(key, threading.Lock())
 
     def __getitem__(self, uuid: str) -> Row:
         return self._buckets[_bucket_of(uuid)][uuid]
@@ -167,7 +162,7 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         if not self._shards:
             await self._write(store, self._key, range(_BUCKETS), manifest)
         elif manifest != self._saved_manifest:
-            await run_in_thread(self._set, store, self._key, manifest)
+            await run_in_thread(store.set, self._key, manifest)
         self._saved_manifest = manifest
         await self._delete_former_shards(store)
 
@@ -178,16 +173,10 @@ class SnapshotStore(MutableMapping[str, "Row"]):
         rows = _encode(self._buckets[bucket] for bucket in buckets)
         pending = [change.to_json() for bucket in buckets for change in self._pending[bucket]]
         try:
-            value = {**manifest, "opportunities": rows, "pending": pending}
-            await run_in_thread(self._set, store, key, value)
+            await run_in_thread(store.set, key, {**manifest, "opportunities": rows, "pending": pending})
         except BaseException:
             self._unsaved |= written
             raise
-
-    def _set(self, store: Any, key: str, value: dict[str, Any]) -> None:
-        # The write of a watcher that was cancelled goes on, and must not overwrite that of the next one.
-        with self._write_lock:
-            store.set(key, value)
 
     async def _delete_former_shards(self, store: Any) -> None:
         if self._stored_shards != self._shards:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
@@ -16,7 +14,6 @@ from airflow_provider_chartmogul.sandbox import EXAMPLE_OPPORTUNITY_UUID as UUID
 from tests.polling.snapshots import CATEGORY, KEY, loaded, opened, saved, some_change, some_uuid
 from tests.polling.virtual_account import VirtualStore
 from tests.support.processes import run_apart
-from tests.support.waits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -287,31 +284,6 @@ async def test_without_a_store_it_lives_as_long_as_the_process() -> None:
     await snapshot.save()
     assert snapshot.is_saved
     assert dict(snapshot) == {UUID_1: ("won",)}
-
-
-async def test_the_write_of_a_watcher_that_was_cancelled_does_not_overwrite_that_of_the_next_one() -> None:
-    has_begun, may_end = threading.Event(), threading.Event()
-
-    class SlowStore(VirtualStore):
-        def set(self, key: str, value: Any) -> None:
-            if not has_begun.is_set():
-                has_begun.set()
-                assert may_end.wait(10)
-            super().set(key, value)
-
-    store = SlowStore()
-    former, following = opened(store), opened(store)
-    former[UUID_1] = ("committed",)
-    cancelled = asyncio.create_task(former.save())
-    await eventually(has_begun.is_set)
-    cancelled.cancel()
-    following[UUID_1] = ("won",)
-    saving = asyncio.create_task(following.save())
-    await asyncio.wait([saving], timeout=0.1)
-    may_end.set()
-    await saving
-    await eventually(lambda: store.writes == 2)
-    assert "won" in str(store.values)
 
 
 async def test_a_store_that_never_responds_keeps_no_process_from_exiting() -> None:
