@@ -99,7 +99,7 @@ class ListScan:
         # In sequence, no page can be read before the next round, which follows immediately.
         for segment in self.positions if self.positions.is_ordered else ():
             # Those with closed opportunities too: the new subscription has received none.
-            self._put(segment, self._joined)
+            self._put(segment, min(self._joined, self._queue.due(segment)))
             self._pending.add(segment)
         self._has_read.set()
 
@@ -160,7 +160,7 @@ class ListScan:
                 await self._read(segment, due)
             finally:
                 self._reading.discard(segment)
-                is_done = segment.is_read and segment.period == math.inf
+                is_done = segment.received >= begin and segment.period == math.inf
                 again = self._due_again.pop(segment, math.inf if is_done else clock())
                 if again < math.inf and self.positions.is_known(segment):
                     self._queue.put(segment, again)

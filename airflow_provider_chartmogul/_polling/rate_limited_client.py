@@ -110,7 +110,7 @@ class RateLimitedClient:
         """
         clock = asyncio.get_running_loop().time
         begin = clock()
-        await asyncio.sleep(max(self._rate_limit.reserve(begin) for _ in functions))
+        await self._reserve(len(functions))
         # Without a slot, since those that hang may hold all of them.
         requests = [self._request(function, self.hook) for function in functions]
         errors = await asyncio.gather(*requests, return_exceptions=True)
@@ -147,13 +147,17 @@ class RateLimitedClient:
         async with self._rate_lock:
             while self.outage and (wait := self._next_probe - clock()) > 0:
                 await asyncio.sleep(min(wait, _SECONDS_BETWEEN_CHECKS))
-            await asyncio.sleep(self._rate_limit.reserve(clock()))
-            while self._rate_limit.pause_left(clock()):
-                metrics.count("rate_limit_pauses", **self.tags)
-                # Reserved again, since the next caller already has the slot at the end of the pause.
-                await asyncio.sleep(self._rate_limit.reserve(clock()))
+            await self._reserve()
             if self.outage:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
+
+    async def _reserve(self, requests: int = 1) -> None:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(self._rate_limit.reserve(clock()) for _ in range(requests)))
+        while self._rate_limit.pause_left(clock()):
+            metrics.count("rate_limit_pauses", **self.tags)
+            # Reserved again, since the next caller already has the slot at the end of the pause.
+            await asyncio.sleep(max(self._rate_limit.reserve(clock()) for _ in range(requests)))
 
     def _record(self, error: ChartMogulError | None, sent: float, now: float) -> None:
         status = 200 if error is None else error.status or type(error).__name__

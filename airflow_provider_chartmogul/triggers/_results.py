@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
+from collections import defaultdict
 from contextlib import closing
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from airflow.triggers import base
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-_retrieval = threading.Lock()  # one at a time, since each has a rate limit of its own
+# Of a connection, one at a time, since each has a rate limit of its own.
+_retrievals: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, asyncio.Lock]] = WeakKeyDictionary()
 
 
 class WaitEnd(TriggerEvent):
@@ -51,11 +54,13 @@ async def retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> l
     """Return the JSON of many opportunities, in the order given."""
     from airflow_provider_chartmogul._polling.daemon_threads import run_with_airflow
 
-    return await run_with_airflow(_retrieve_opportunities, chartmogul_conn_id, uuids)
+    locks = _retrievals.setdefault(asyncio.get_running_loop(), defaultdict(asyncio.Lock))
+    async with locks[chartmogul_conn_id]:
+        return await run_with_airflow(_retrieve_opportunities, chartmogul_conn_id, uuids)
 
 
 def _retrieve_opportunities(chartmogul_conn_id: str, uuids: list[str]) -> list[dict[str, Any]]:
     from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
 
-    with _retrieval, closing(ChartMogulHook(chartmogul_conn_id)) as hook:
+    with closing(ChartMogulHook(chartmogul_conn_id)) as hook:
         return hook.retrieve_opportunities(uuids) if uuids else []

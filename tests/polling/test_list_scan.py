@@ -352,3 +352,15 @@ def test_a_response_for_the_former_head_is_of_no_use_once_the_list_is_read_in_se
 
     run_in_virtual_time(test())
     assert "cannot be read completely" not in caplog.text
+
+
+@virtual
+async def test_watchers_that_keep_joining_do_not_put_off_the_end_of_the_list() -> None:
+    account, watcher = account_of(16_000, max_requests_per_second=2), Recorder()
+    with polled(account, watcher, 60):
+        await asyncio.sleep(200)
+        watcher.received.clear()
+        for _ in range(20):
+            with polled(account, Recorder(), 60):
+                await asyncio.sleep(30)
+    assert len(watcher.received) == 16_000

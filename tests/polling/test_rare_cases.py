@@ -221,6 +221,26 @@ def test_the_list_is_read_after_an_unexpected_error_at_its_first_page(error: Bas
 
 
 @virtual
+async def test_a_page_that_only_a_new_watcher_needs_is_read_again_after_an_unexpected_error() -> None:
+    account, watcher = account_of(400), Recorder()
+    errors: list[BaseException] = []
+
+    def fault(_endpoint: str, query: dict[str, Any]) -> None:
+        if errors and "cursor" not in query:
+            raise errors.pop()
+
+    account.fault = fault
+    with polled(account, Recorder([uuid_of(number) for number in range(10)]), 60):
+        await asyncio.sleep(300)
+        errors.append(UnheardOfError())
+        with polled(account, watcher, 60):
+            await asyncio.sleep(150)
+            assert not errors
+            assert len(watcher.received) == 400
+            assert watcher.rounds[-1][1] == 400
+
+
+@virtual
 async def test_an_unexpected_error_ends_a_wait_only_when_a_second_poll_meets_it_too() -> None:
     account, trigger = account_of(10), OpportunityForecastCategoryTrigger(opportunity_uuid=uuid_of(1))
     trigger.target_categories = ["won"]

@@ -267,6 +267,28 @@ def test_requests_that_time_out_are_an_outage_if_others_do_too_unless_there_was_
     run_in_virtual_time(test())
 
 
+def test_a_pause_that_begins_before_an_outage_is_confirmed_is_kept() -> None:
+    sent: list[float] = []
+
+    async def probe(_hook: Any) -> None:
+        sent.append(asyncio.get_running_loop().time())
+
+    async def test() -> None:
+        client = client_in_virtual_time(requests_per_second=1)
+
+        async def reject(_hook: Any) -> None:
+            await asyncio.sleep(0.5)
+            raise ChartMogulRateLimitError("too many", status=429, retry_after=30)
+
+        first = asyncio.create_task(client.call(reject))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, client.confirm_outage(probe, probe), return_exceptions=True)
+
+    run_in_virtual_time(test())
+    assert len(sent) == 2
+    assert min(sent) >= 30.5
+
+
 def test_the_hook_may_raise_by_itself_that_a_request_took_too_long() -> None:
     async def test() -> None:
         client = client_in_virtual_time(requests_per_second=1000)

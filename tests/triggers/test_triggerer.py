@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
-from airflow.triggers.base import TaskSuccessEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_chartmogul.hooks.chartmogul import ChartMogulHook
@@ -132,54 +131,60 @@ def test_a_sensor_with_templates_starts_and_ends_in_the_triggerer_from_airflow_3
     assert report.results == {1: sandbox.opportunity(won)}
 
 
-@pytest.mark.usefixtures("sandbox")
-def test_the_retrieval_of_many_at_the_end_of_a_wait_stops_no_other_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
-    has_begun, is_over, order = threading.Event(), threading.Event(), []
+class Retrieval:
+    """Stands in for the retrieval of many opportunities: records the connections, and lasts until it is told to end."""
 
-    def retrieve(_hook: ChartMogulHook, uuids: list[str]) -> list[dict[str, Any]]:
-        has_begun.set()
-        assert is_over.wait(10)
-        order.append("retrieved")
-        return [{"uuid": uuid} for uuid in uuids]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.conn_ids: list[str] = []
+        self.may_end = threading.Event()
+
+        def retrieve(hook: ChartMogulHook, uuids: list[str]) -> list[dict[str, Any]]:
+            self.conn_ids.append(hook.chartmogul_conn_id)
+            assert self.may_end.wait(10)
+            return [{"uuid": uuid} for uuid in uuids]
+
+        monkeypatch.setattr(ChartMogulHook, "retrieve_opportunities", retrieve)
+
+
+def ending(conn_id: str) -> asyncio.Task[TriggerEvent]:
+    """Start a wait for several that has met its target, and is to end in the triggerer."""
+    trigger = OpportunityFieldTrigger(
+        field="owner",
+        opportunity_uuids=[UNKNOWN],
+        met_values={UNKNOWN: "grace"},
+        chartmogul_conn_id=conn_id,
+        end_from_trigger=True,
+    )
+    return asyncio.create_task(event_of(trigger))
+
+
+def test_the_retrieval_of_many_at_the_end_of_a_wait_stops_no_other_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
+    retrieval = Retrieval(monkeypatch)
 
     async def test() -> None:
-        monkeypatch.setattr(ChartMogulHook, "retrieve_opportunities", retrieve)
-        ends = OpportunityFieldTrigger(
-            field="owner", opportunity_uuids=[UNKNOWN], met_values={UNKNOWN: "grace"}, end_from_trigger=True
-        )
-        ending = asyncio.ensure_future(event_of(ends))
-        await eventually(has_begun.is_set)
-        await sync_to_async(order.append)("another trigger's call")
-        is_over.set()
-        assert isinstance(await ending, TaskSuccessEvent)
+        first, others = ending("a"), [ending("b")]
+        await eventually(lambda: len(retrieval.conn_ids) == 2)  # one connection's does not wait for another's
+        await sync_to_async(retrieval.may_end.set)()  # in the thread of other triggers' calls
+        assert {type(event) for event in await asyncio.gather(first, *others)} == {TaskSuccessEvent}
 
     run(test())
-    assert order == ["another trigger's call", "retrieved"]
 
 
-@pytest.mark.usefixtures("sandbox")
-def test_waits_that_end_together_retrieve_their_opportunities_one_after_another(
+def test_of_waits_that_end_together_one_retrieves_at_a_time_and_no_cancelled_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    running: list[int] = []
-
-    def retrieve(_hook: ChartMogulHook, uuids: list[str]) -> list[dict[str, Any]]:
-        running.append(1)
-        time.sleep(0.01)  # so that another thread has the chance to begin
-        assert len(running) == 1
-        running.clear()
-        return [{"uuid": uuid} for uuid in uuids]
+    retrieval = Retrieval(monkeypatch)
 
     async def test() -> None:
-        monkeypatch.setattr(ChartMogulHook, "retrieve_opportunities", retrieve)
-        ends = [
-            OpportunityFieldTrigger(
-                field="owner", opportunity_uuids=[UNKNOWN], met_values={UNKNOWN: "grace"}, end_from_trigger=True
-            )
-            for _ in range(3)
-        ]
-        events = await asyncio.gather(*map(event_of, ends))
-        assert {type(event) for event in events} == {TaskSuccessEvent}
+        first, *cancelled, last = [ending("a") for _ in range(4)]
+        await eventually(lambda: retrieval.conn_ids)
+        for task in cancelled:
+            task.cancel()
+        await asyncio.wait(cancelled)
+        assert retrieval.conn_ids == ["a"]
+        retrieval.may_end.set()
+        await asyncio.gather(first, last)
+        assert retrieval.conn_ids == ["a", "a"]
 
     run(test())
 
