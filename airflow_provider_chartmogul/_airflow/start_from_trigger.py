@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 IS_AIRFLOW_3_3 = Version(airflow_version).release >= (3, 3)
-
-
 _STACKLEVEL = 5  # the call in the DAG file; Airflow adds its own wrappers of constructors
 
 

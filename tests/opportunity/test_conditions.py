@@ -243,7 +243,7 @@ def test_no_uuid_at_all_is_an_empty_list(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "None", ",", f"{UUID},", f"{UUID} {OTHER}", [None], [UUID, 5], 5, {UUID: "x"}, UUID.encode()],
+    ["", " ", "None", ",", f"{UUID},", f"{UUID} {OTHER}", [None], [UUID, 5], 5, None, {UUID: "x"}, UUID.encode()],
 )
 def test_what_are_no_uuids_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^opportunity_uuids?: expected"):

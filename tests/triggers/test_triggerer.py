@@ -162,10 +162,10 @@ def test_the_retrieval_of_many_at_the_end_of_a_wait_stops_no_other_trigger(monke
     retrieval = Retrieval(monkeypatch)
 
     async def test() -> None:
-        first, others = ending("a"), [ending("b")]
+        endings = [ending("a"), ending("b")]
         await eventually(lambda: len(retrieval.conn_ids) == 2)  # one connection's does not wait for another's
         await sync_to_async(retrieval.may_end.set)()  # in the thread of other triggers' calls
-        assert {type(event) for event in await asyncio.gather(first, *others)} == {TaskSuccessEvent}
+        assert {type(event) for event in await asyncio.gather(*endings)} == {TaskSuccessEvent}
 
     run(test())
 
