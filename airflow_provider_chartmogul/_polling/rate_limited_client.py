@@ -152,12 +152,10 @@ class RateLimitedClient:
                 self._next_probe = clock() + self.hook.settings.timeout + 2 * _GRACE
 
     async def _reserve(self, requests: int = 1) -> None:
-        clock = asyncio.get_running_loop().time
-        await asyncio.sleep(max(self._rate_limit.reserve(clock()) for _ in range(requests)))
-        while self._rate_limit.pause_left(clock()):
-            metrics.count("rate_limit_pauses", **self.tags)
-            # Reserved again, since the next caller already has the slot at the end of the pause.
-            await asyncio.sleep(max(self._rate_limit.reserve(clock()) for _ in range(requests)))
+        for number, seconds in enumerate(self._rate_limit.delays(asyncio.get_running_loop().time, requests)):
+            if number:
+                metrics.count("rate_limit_pauses", **self.tags)
+            await asyncio.sleep(seconds)
 
     def _record(self, error: ChartMogulError | None, sent: float, now: float) -> None:
         status = 200 if error is None else error.status or type(error).__name__

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import TYPE_CHECKING
 
 from airflow_provider_chartmogul.hooks._retries import LONGEST_BACKOFF
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _SECONDS_TO_RECOVER = 120.0  # from zero to the full rate
 _SLOWEST_SHARE = 1 / 32  # of the full rate
@@ -32,6 +36,18 @@ class RateLimit:
     def requests_per_second(self) -> float:
         """The current rate."""
         return self._rate
+
+    def delays(self, clock: Callable[[], float], requests: int = 1) -> Iterator[float]:
+        """
+        Reserve the next requests, and yield the seconds to sleep before they are sent, in one or several portions.
+
+        :param clock: returns a monotonic clock's seconds
+        :param requests: how many are sent together
+        """
+        yield max(self.reserve(clock()) for _ in range(requests))
+        while self.pause_left(clock()) > 0:
+            # Reserved again, since the next caller already has the slot at the end of the pause.
+            yield max(self.reserve(clock()) for _ in range(requests))
 
     def reserve(self, now: float) -> float:
         """

@@ -38,9 +38,8 @@ class Pace:
     def wait(self) -> None:
         """Wait until the next request may be sent."""
         with self._lock:
-            time.sleep(self._rate_limit.reserve(time.monotonic()))
-            while self._rate_limit.pause_left(time.monotonic()) > 0:
-                time.sleep(self._rate_limit.reserve(time.monotonic()))
+            for seconds in self._rate_limit.delays(time.monotonic):
+                time.sleep(seconds)
 
     def on_error(self, error: ChartMogulError) -> None:
         """Reduce the rate if an error is a 429."""
